@@ -1,0 +1,1 @@
+"""Measured throughput and latency against peers; never imported."""

@@ -1,0 +1,1 @@
+"""All DICOM networking: the listener, the sender and what they distrust."""

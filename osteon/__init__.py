@@ -1,0 +1,1 @@
+"""The command `osteon`: starts, shows and operates the node."""

@@ -1,0 +1,1 @@
+"""A reading becomes the objects that are sent; pure, no I/O and no clock."""

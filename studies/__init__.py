@@ -1,0 +1,1 @@
+"""What Osteon knows about a study. Imports none of our other packages."""

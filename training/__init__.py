@@ -1,0 +1,1 @@
+"""Datasets, training, evaluation and export; never imported by the service."""

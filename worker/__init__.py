@@ -1,0 +1,1 @@
+"""What runs in Celery: pixels, models, findings and one study's story."""

@@ -1,0 +1,1 @@
+"""The web: health, worklist, viewer and administration."""
