@@ -1,0 +1,1 @@
+"""What the tests share: making DICOM, finding peers, waiting on conditions."""
