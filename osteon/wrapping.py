@@ -109,10 +109,17 @@ def wrap(
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
 
     # Patient, General Study, General Series (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1): type 2 may be empty.
-    for keyword in (
-        "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber "
-        "ReferringPhysicianName StudyID"
-    ).split():
+    for keyword in [
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "StudyID",
+    ]:
         setattr(ds, keyword, "")
     ds.StudyInstanceUID = uid_from("study", study)
     ds.SeriesInstanceUID = uid_from("series", study, str(sop_class))

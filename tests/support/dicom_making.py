@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import (
+    JPEG2000,
     UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
@@ -27,7 +28,6 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLossless,
@@ -95,7 +95,8 @@ def picture(
     level = 0.03 + tissue + 0.55 * bone + 0.05 * y / rows
     noise = np.random.default_rng(seed).normal(0, 0.01, (rows, columns))
     top = (1 << bits) - 1
-    return np.clip((level + noise) * top, 0, top).astype(np.uint16)
+    stored: npt.NDArray[np.uint16] = np.clip((level + noise) * top, 0, top).astype(np.uint16)
+    return stored
 
 
 def make(

@@ -7,6 +7,7 @@ would silently test pynetdicom against itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -24,11 +25,40 @@ from tests.support.waiting import wait_until
 
 _APT = "apt-get install --no-install-recommends"
 
-_DCMTK = (
-    "dcm2pnm dcm2xml dcmcjpeg dcmcjpls dcmconv dcmcrle dcmdjpeg dcmdjpls dcmdrle dcmdump dcmftest "
-    "dcmj2pnm dcml2pnm dcmmkdir dcmodify dcmp2pgm dcmpschk dcmqrscp dcmrecv dcmsend dsrdump "
-    "dsr2xml echoscu findscu getscu img2dcm movescu storescp storescu termscu wlmscpfs xml2dsr"
-).split()
+_DCMTK = [
+    "dcm2pnm",
+    "dcm2xml",
+    "dcmcjpeg",
+    "dcmcjpls",
+    "dcmconv",
+    "dcmcrle",
+    "dcmdjpeg",
+    "dcmdjpls",
+    "dcmdrle",
+    "dcmdump",
+    "dcmftest",
+    "dcmj2pnm",
+    "dcml2pnm",
+    "dcmmkdir",
+    "dcmodify",
+    "dcmp2pgm",
+    "dcmpschk",
+    "dcmqrscp",
+    "dcmrecv",
+    "dcmsend",
+    "dsrdump",
+    "dsr2xml",
+    "echoscu",
+    "findscu",
+    "getscu",
+    "img2dcm",
+    "movescu",
+    "storescp",
+    "storescu",
+    "termscu",
+    "wlmscpfs",
+    "xml2dsr",
+]
 
 # Program name → (absolute path, package that brings it).
 _PROGRAMS: dict[str, tuple[str, str]] = {
@@ -210,10 +240,9 @@ class Peer:
         return self.process.wait(10)
 
     def _signal_group(self, number: int) -> None:
-        try:
+        # It may end between our look and our signal, which is what we wanted.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass  # It has ended between our look and our signal, which is what we wanted.
 
     def __enter__(self) -> Peer:
         return self.start() if self._process is None else self
