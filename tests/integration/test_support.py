@@ -75,7 +75,8 @@ def _run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "tests.support.no_skips"),
-            *("-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider", *options, folder),
+            *("-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"),
+            *(*options, str(folder)),
         ],
         capture_output=True,
         text=True,

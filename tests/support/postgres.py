@@ -123,7 +123,8 @@ class Postgres:
     def _answers(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             raise AssertionError(f"PostgreSQL ended at once:\n{self._log.read_text()}")
-        probe = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        program = str(self._programs / "pg_isready")
+        probe = [program, "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(probe, check=False).returncode == 0
 
     def stop(self) -> None:
