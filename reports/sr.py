@@ -1,0 +1,296 @@
+"""The measurement report: a reading as an SR document after TID 1500 (PS3.16). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from reports import codes
+from reports.content import (
+    CONTAINS,
+    HAS_ACQ_CONTEXT,
+    HAS_CONCEPT_MOD,
+    HAS_OBS_CONTEXT,
+    SELECTED_FROM,
+    coded,
+    container,
+    date,
+    image,
+    number,
+    outline,
+    polyline,
+    text,
+    time,
+    uid_reference,
+)
+from reports.document import UNVERIFIED, Device, Options, device_observer, sr_document
+from reports.findings import ReportedFinding, reported_findings
+from reports.source import SourceImage, SourceStudy
+from studies.model import (
+    Finding,
+    ImageReading,
+    Laterality,
+    ProducedObject,
+    Reading,
+    Region,
+    RegionReading,
+)
+
+KIND = "sr"
+
+
+def measurement_report(
+    reading: Reading,
+    source: SourceStudy,
+    device: Device,
+    options: Options | None = None,
+    *,
+    predecessor: ProducedObject | None = None,
+) -> Dataset:
+    """Return the report of a reading, ready to be encoded and sent.
+
+    One measurement group per suspected fracture, and one qualitative evaluation per region and
+    side. A region without a fracture gets no Finding, since viewers show any Finding as positive;
+    an image that was not analysed is named with its reason and never counts as negative.
+
+    Parameters
+    ----------
+    source
+        Of the same study. An image that it does not hold is listed without acquisition context.
+    predecessor
+        The report that this one replaces, if it was sent.
+
+    Raises
+    ------
+    ValueError
+        If reading and source are of different studies.
+    """
+    if reading.StudyInstanceUID != source.StudyInstanceUID:
+        raise ValueError(
+            f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
+        )
+    options = options or Options()
+    evaluations = _evaluations(reading, source)
+    children = [
+        coded(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH_US),
+        *device_observer(device),
+        *_procedures(evaluations, strict=options.strict_codes),
+        *_image_library(reading, source),
+    ]
+    groups = list(_measurement_groups(reading, source))
+    if groups:
+        children.append(container(CONTAINS, codes.IMAGING_MEASUREMENTS, groups))
+    children.append(_qualitative_evaluations(reading, evaluations))
+
+    root = container(None, codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
+    return sr_document(root, reading, source, device, options, kind=KIND, predecessor=predecessor)
+
+
+# --- What is said of each region ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """The most urgent reading of a region on one side, over all images that show it."""
+
+    part: codes.BodyPart
+    laterality: Laterality | None
+    reading: RegionReading
+    images: int
+
+
+def _evaluations(reading: Reading, source: SourceStudy) -> list[_Evaluation]:
+    """One per region and side, the most urgent first."""
+    grouped: dict[tuple[Region, Laterality | None], list[tuple[ImageReading, RegionReading]]] = {}
+    for seen in reading.images:
+        for region_reading in seen.readings:
+            key = (region_reading.region, seen.laterality)
+            grouped.setdefault(key, []).append((seen, region_reading))
+    evaluations = []
+    for (region, laterality), pairs in grouped.items():
+        parts = {_part(region, source.image(seen.SOPInstanceUID)) for seen, _ in pairs}
+        # Images of hand and of wrist together are one region again.
+        part = parts.pop() if len(parts) == 1 else codes.body_part(region)
+        _, worst = max(pairs, key=lambda pair: (pair[1].band.urgency, pair[1].probability))
+        evaluations.append(_Evaluation(part, laterality, worst, len(pairs)))
+    return sorted(
+        evaluations, key=lambda e: (-e.reading.band.urgency, -e.reading.probability, e.part.name)
+    )
+
+
+def _part(region: Region, source: SourceImage | None) -> codes.BodyPart:
+    return codes.body_part(region, None if source is None else source.part)
+
+
+def _qualitative_evaluations(reading: Reading, evaluations: list[_Evaluation]) -> Dataset:
+    """TID 1500, row 12: presence per region, scores and reasons as text."""
+    items = [text(CONTAINS, codes.COMMENT, UNVERIFIED)]
+    for evaluation in evaluations:
+        presence = codes.PRESENCE[evaluation.reading.band]
+        site = _finding_site(evaluation.part, evaluation.laterality)
+        items.append(coded(CONTAINS, codes.FRACTURE_OF_BONE, presence, [site]))
+        items.append(text(CONTAINS, codes.COMMENT, _score_text(evaluation)))
+    if not evaluations:
+        items.append(coded(CONTAINS, codes.FRACTURE_OF_BONE, codes.UNDETERMINED))
+        items.append(text(CONTAINS, codes.COMMENT, "No image of this study was analysed."))
+    for seen in reading.images:
+        if seen.not_analysed is not None:
+            reason = f"not analysed, because {seen.not_analysed}"
+        elif not seen.readings:
+            reason = "not analysed, because it shows no region that a model may read"
+        else:
+            continue
+        items.append(text(CONTAINS, codes.COMMENT, f"Image {seen.SOPInstanceUID}: {reason}."))
+    return container(CONTAINS, codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def _score_text(evaluation: _Evaluation) -> str:
+    seen = evaluation.reading
+    side = "" if evaluation.laterality is None else f", {_SIDE_NAMES[evaluation.laterality]}"
+    images = "1 image" if evaluation.images == 1 else f"the highest of {evaluation.images} images"
+    sentences = [
+        f"{evaluation.part.name.capitalize()}{side}: fracture probability "
+        f"{_percent(seen.probability)} % ({images}).",
+        f"Present from {_percent(seen.specific)} %, absent below {_percent(seen.sensitive)} %, "
+        "undetermined between them.",
+        f"Model {seen.model.name} {seen.model.version}.",
+    ]
+    if seen.probability < seen.specific and seen.probability >= seen.sensitive:
+        sentences.insert(1, "Undetermined: the probability lies between the two thresholds.")
+    if seen.experimental:
+        sentences.append(
+            "This model is experimental: the evidence for it is too thin to rely on its result."
+        )
+    return " ".join(sentences)
+
+
+_SIDE_NAMES = {Laterality.RIGHT: "right", Laterality.LEFT: "left", Laterality.BOTH: "both sides"}
+
+
+def _percent(probability: float) -> str:
+    """Return a probability of 0 to 1 as 0.0 to 100.0, as DS."""
+    return f"{100 * probability:.1f}"
+
+
+# --- What was examined -------------------------------------------------------------------------
+
+
+def _procedures(evaluations: list[_Evaluation], *, strict: bool) -> Iterator[Dataset]:
+    """The imaging that was done, per part of the body; not what we did with it."""
+    procedures = {evaluation.part.procedure for evaluation in evaluations} or {codes.PLAIN_X_RAY}
+    if strict:
+        procedures = {codes.IMAGING_PROCEDURE}
+    for procedure in sorted(procedures, key=lambda code: code.meaning):
+        yield coded(HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, procedure)
+
+
+def _image_library(reading: Reading, source: SourceStudy) -> Iterator[Dataset]:
+    """TID 1600: every image of the study, also those that we could not analyse."""
+    entries = [
+        image(
+            CONTAINS,
+            seen.SOPClassUID,
+            seen.SOPInstanceUID,
+            children=_acquisition_context(seen, source),
+        )
+        for seen in reading.images
+    ]
+    if entries:
+        group = container(CONTAINS, codes.IMAGE_LIBRARY_GROUP, entries)
+        yield container(CONTAINS, codes.IMAGE_LIBRARY, [group])
+
+
+def _acquisition_context(seen: ImageReading, source: SourceStudy) -> Iterator[Dataset]:
+    """TID 1602 and 1603, as far as the sender states it."""
+    known = source.image(seen.SOPInstanceUID)
+    if known is not None and known.Modality in codes.MODALITIES:
+        yield coded(HAS_ACQ_CONTEXT, codes.MODALITY, codes.MODALITIES[known.Modality])
+    if seen.laterality is not None:
+        yield coded(HAS_ACQ_CONTEXT, codes.IMAGE_LATERALITY, codes.SIDES[seen.laterality])
+    if known is not None and known.view is not None:
+        yield coded(HAS_ACQ_CONTEXT, codes.IMAGE_VIEW, known.view)
+    if known is not None and known.orientation is not None:
+        row, column = known.orientation
+        yield text(HAS_ACQ_CONTEXT, codes.PATIENT_ORIENTATION_ROW, row)
+        yield text(HAS_ACQ_CONTEXT, codes.PATIENT_ORIENTATION_COLUMN, column)
+    if source.StudyDate:
+        yield date(HAS_ACQ_CONTEXT, codes.STUDY_DATE, source.StudyDate)
+    if source.StudyTime:
+        yield time(HAS_ACQ_CONTEXT, codes.STUDY_TIME, source.StudyTime)
+    if seen.rows and seen.columns:
+        yield number(HAS_ACQ_CONTEXT, codes.PIXEL_DATA_ROWS, str(seen.rows), codes.PIXELS)
+        yield number(HAS_ACQ_CONTEXT, codes.PIXEL_DATA_COLUMNS, str(seen.columns), codes.PIXELS)
+    if known is not None and known.spacing_mm is not None:
+        # The spacing of columns is the horizontal one.
+        rows, columns = (f"{spacing:.6g}" for spacing in known.spacing_mm)
+        yield number(HAS_ACQ_CONTEXT, codes.HORIZONTAL_PIXEL_SPACING, columns, codes.MILLIMETRE)
+        yield number(HAS_ACQ_CONTEXT, codes.VERTICAL_PIXEL_SPACING, rows, codes.MILLIMETRE)
+
+
+# --- Findings ----------------------------------------------------------------------------------
+
+
+def _measurement_groups(reading: Reading, source: SourceStudy) -> Iterator[Dataset]:
+    """TID 1410 for each finding with a box, TID 1501 for each without.
+
+    A document with exactly one Image Region is held to be all TID 1410 by the validator that IHE
+    prescribes (PixelMed), so one box is not mixed with findings that have none. Those then stand
+    in the qualitative evaluations alone, where their region is Present anyway.
+    """
+    findings = reported_findings(reading)
+    boxes = sum(found.finding.box is not None for found in findings)
+    for found in findings:
+        if found.finding.box is not None or boxes != 1:
+            part = _part(found.region.region, source.image(found.image.SOPInstanceUID))
+            yield _measurement_group(found, part)
+
+
+def _measurement_group(found: ReportedFinding, part: codes.BodyPart) -> Dataset:
+    seen, finding, model = found.image, found.finding, found.region.model
+    items = [
+        text(HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, found.label),
+        uid_reference(HAS_OBS_CONTEXT, codes.TRACKING_UNIQUE_IDENTIFIER, finding.tracking_uid),
+        coded(CONTAINS, codes.FINDING, codes.FRACTURE_OF_BONE),
+        _finding_site(part, seen.laterality),
+        coded(HAS_CONCEPT_MOD, codes.ALGORITHM_FAMILY, codes.ARTIFICIAL_INTELLIGENCE),
+        text(HAS_CONCEPT_MOD, codes.ALGORITHM_NAME, model.name),
+        text(HAS_CONCEPT_MOD, codes.ALGORITHM_VERSION, model.version),
+    ]
+    if found.box is not None:
+        picture = image(SELECTED_FROM, seen.SOPClassUID, seen.SOPInstanceUID)
+        items.append(polyline(CONTAINS, codes.IMAGE_REGION, outline(found.box), picture))
+    else:
+        items.append(
+            image(
+                CONTAINS,
+                seen.SOPClassUID,
+                seen.SOPInstanceUID,
+                name=codes.SOURCE_OF_MEASUREMENT,
+            )
+        )
+    certainty = _percent(finding.probability)
+    items.append(number(CONTAINS, codes.CERTAINTY_OF_FINDING, certainty, codes.PERCENT))
+    items.extend(_kind_of_fracture(finding))
+    template = "1501" if found.box is None else "1410"
+    return container(CONTAINS, codes.MEASUREMENT_GROUP, items, template=template)
+
+
+def _finding_site(part: codes.BodyPart, laterality: Laterality | None) -> Dataset:
+    side = []
+    if laterality is not None:
+        side = [coded(HAS_CONCEPT_MOD, codes.LATERALITY, codes.SIDES[laterality])]
+    return coded(HAS_CONCEPT_MOD, codes.FINDING_SITE, part.site, side)
+
+
+def _kind_of_fracture(finding: Finding) -> Iterator[Dataset]:
+    """The type as a code where one is verified, else in words; the exact site in words."""
+    if finding.type is not None:
+        morphology = codes.MORPHOLOGY.get(finding.type.strip().lower())
+        if morphology is not None:
+            yield coded(CONTAINS, codes.ASSOCIATED_MORPHOLOGY, morphology)
+        else:
+            yield text(CONTAINS, codes.COMMENT, f"Type: {finding.type}")
+    if finding.site is not None:
+        yield text(CONTAINS, codes.COMMENT, f"Site: {finding.site}")
