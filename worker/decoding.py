@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,21 +38,24 @@ from worker.elements import integer, number, word, words
 LARGEST_IMAGE_PIXELS: Final = 120_000_000
 """Above this an image is refused before memory is asked for it (a radiograph has 4 to 16 million)."""
 
-# Plugins of pydicom per syntax, the fastest that is correct first (docs/performance.md, "Pixels");
-# the next is tried when one fails, since codecs disagree on streams that bend the rules.
-_PLUGINS: Final[dict[UID, tuple[str, ...]]] = {
-    JPEGBaseline8Bit: ("pillow", "gdcm"),
-    JPEGExtended12Bit: ("pillow", "gdcm"),
-    JPEGLossless: ("gdcm",),
-    JPEGLosslessSV1: ("gdcm",),
-    JPEGLSLossless: ("pyjpegls", "gdcm"),
-    JPEGLSNearLossless: ("pyjpegls", "gdcm"),
-    JPEG2000Lossless: ("pylibjpeg", "pillow", "gdcm"),
-    JPEG2000: ("pylibjpeg", "pillow", "gdcm"),
+_TURBO: Final = "imagecodecs"
+
+# Decoders per syntax, the fastest that is correct first (docs/performance.md, "Pixels"); the next
+# is tried when one fails, since codecs disagree on streams that bend the rules. gdcm is not among
+# them: on a corrupt JPEG it ends the whole process (uncaught gdcm::Exception).
+_DECODERS: Final[dict[UID, tuple[str, ...]]] = {
+    JPEGBaseline8Bit: ("pillow", _TURBO),
+    JPEGExtended12Bit: ("pillow", _TURBO),
+    JPEGLossless: (_TURBO,),
+    JPEGLosslessSV1: (_TURBO,),
+    JPEGLSLossless: ("pyjpegls",),
+    JPEGLSNearLossless: ("pyjpegls",),
+    JPEG2000Lossless: ("pylibjpeg", "pillow"),
+    JPEG2000: ("pylibjpeg", "pillow"),
     HTJ2KLossless: ("pylibjpeg",),
     HTJ2KLosslessRPCL: ("pylibjpeg",),
     HTJ2K: ("pylibjpeg",),
-    RLELossless: ("pylibjpeg", "pydicom"),
+    RLELossless: ("pylibjpeg",),  # pydicom's own cuts what does not fit without a word
 }
 _NATIVE: Final = frozenset(
     {
@@ -62,8 +65,11 @@ _NATIVE: Final = frozenset(
         ExplicitVRBigEndian,
     }
 )
-_END_MARKED: Final = frozenset(_PLUGINS) - {RLELossless}  # their streams end with FFD9
+_END_MARKED: Final = frozenset(_DECODERS) - {RLELossless}  # their streams end with FFD9
 _TAIL_BYTES: Final = 64
+_JPEG_2000: Final = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
+# C4, C8 and CC are tables; F7 is JPEG-LS.
+_STARTS_OF_FRAME: Final = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 
 # What pydicom and its plugins raise for streams that they do not understand.
 _CODEC_ERRORS: Final = (
@@ -154,7 +160,7 @@ def decode_grey(ds: Dataset) -> StoredPixels:
     syntax = transfer_syntax(ds)
     data = _pixel_data(ds)
     if syntax in _NATIVE:
-        cells, notes = _native(data, layout, syntax)
+        cells, notes = _native(data, layout, syntax, ds["PixelData"].VR)
     else:
         _check_encapsulated(data, layout, syntax)
         cells, notes = _decoded(ds, layout, syntax, as_rgb=False)
@@ -248,7 +254,7 @@ def _check_length(length: int, expected: int) -> tuple[str, ...]:
 
 
 def _native(
-    data: bytes, layout: _Layout, syntax: UID
+    data: bytes, layout: _Layout, syntax: UID, vr: str
 ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[str, ...]]:
     """Lay the bytes of an uncompressed image out as cells, without a copy where possible."""
     count = layout.rows * layout.columns
@@ -258,9 +264,8 @@ def _native(
     if layout.bits_allocated == 16:
         words16 = np.frombuffer(data, dtype=">u2" if is_big else "<u2", count=count)
         return words16.astype("<u2", copy=False).reshape(shape), notes
-    if is_big:
-        # Big endian data of 8 bits goes as OW, in swapped pairs (PS3.5 section 8.1.1 and annex A.3),
-        # unless its VR is OB, which pydicom does not keep; pairs are what writers make.
+    if is_big and vr == "OW":
+        # Bytes in words are swapped in pairs (PS3.5 section 8.1.1 and annex A.3); OB is not.
         pairs = np.frombuffer(data[: len(data) // 2 * 2], dtype=">u2").astype("<u2")
         return pairs.view(np.uint8)[:count].reshape(shape), notes
     return np.frombuffer(data, dtype=np.uint8, count=count).reshape(shape), notes
@@ -268,10 +273,8 @@ def _native(
 
 def _check_encapsulated(data: bytes, layout: _Layout, syntax: UID) -> None:
     """Refuse compressed data that ends early: some codecs would return half a picture in grey."""
-    if syntax not in _PLUGINS:
+    if syntax not in _DECODERS:
         raise UnreadablePixels(f"no decoder for {syntax.name} ({syntax})")
-    if syntax == JPEGExtended12Bit and layout.bits_stored > 8:
-        raise UnreadablePixels(f"no decoder for 12-bit {syntax.name} ({syntax})")
     try:
         frame = get_frame(data, 0, number_of_frames=1)
         fragments = list(generate_fragments(data))
@@ -283,33 +286,151 @@ def _check_encapsulated(data: bytes, layout: _Layout, syntax: UID) -> None:
     # within a stream the marker cannot occur.
     if syntax in _END_MARKED and b"\xff\xd9" not in frame[-_TAIL_BYTES:]:
         raise UnreadablePixels(f"truncated: the {syntax.name} stream ends without its end marker")
+    if syntax == RLELossless:
+        _check_rle(frame, layout)
+        return
+    header = _stream_header(frame, syntax)
+    # pydicom and some codecs would cut a larger picture to size, and boxes would be misplaced.
+    if (header.rows, header.columns) != (layout.rows, layout.columns):
+        raise UnreadablePixels(
+            f"the {syntax.name} stream has {header.rows} x {header.columns} pixels, "
+            f"the attributes say {layout.rows} x {layout.columns}"
+        )
+    if header.components != layout.samples:
+        raise UnreadablePixels(
+            f"the {syntax.name} stream has {header.components} components, "
+            f"SamplesPerPixel is {layout.samples}"
+        )
+    if header.precision > layout.bits_allocated:
+        raise UnreadablePixels(
+            f"the {syntax.name} stream has {header.precision} bits a pixel, "
+            f"BitsAllocated is {layout.bits_allocated}"
+        )
+    if syntax == JPEGExtended12Bit and header.precision > 8:
+        raise UnreadablePixels(f"no decoder for {header.precision}-bit {syntax.name} ({syntax})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StreamHeader:
+    """What a compressed stream says of itself."""
+
+    rows: int
+    columns: int
+    components: int
+    precision: int
+
+
+def _stream_header(frame: bytes, syntax: UID) -> _StreamHeader:
+    """Read the frame header of a JPEG, JPEG-LS or JPEG 2000 stream."""
+    try:
+        header = _siz(frame) if syntax in _JPEG_2000 else _sof(frame)
+    except (struct.error, IndexError):
+        header = None
+    if header is None:
+        raise UnreadablePixels(f"no {syntax.name} stream: it has no frame header")
+    return header
+
+
+def _sof(frame: bytes) -> _StreamHeader | None:
+    """Find the start of frame: ISO 10918-1 annex B.2.2, for JPEG-LS ISO 14495-1 annex C.2.2."""
+    if frame[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while frame[place] == 0xFF:
+        marker = frame[place + 1]
+        if marker == 0xFF:  # Any number of FF may fill the space before a marker.
+            place += 1
+        elif marker in _STARTS_OF_FRAME:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, place + 4)
+            return _StreamHeader(
+                rows=rows, columns=columns, components=components, precision=precision
+            )
+        else:
+            place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    return None
+
+
+def _siz(frame: bytes) -> _StreamHeader | None:
+    """Find the SIZ segment, ISO 15444-1 annex A.5.1, also inside a JP2 box that does not belong."""
+    start = frame.find(b"\xff\x4f\xff\x51")
+    if start < 0:
+        return None
+    right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+    components, depth = struct.unpack_from(">HB", frame, start + 40)
+    return _StreamHeader(
+        rows=bottom - top,
+        columns=right - left,
+        components=components,
+        precision=(depth & 0x7F) + 1,
+    )
+
+
+def _check_rle(frame: bytes, layout: _Layout) -> None:
+    """Check an RLE header (PS3.5 annex G.5): one segment for each byte of a pixel, in order."""
+    if len(frame) < 64:
+        raise UnreadablePixels("truncated: the RLE header is 64 bytes")
+    count, *offsets = struct.unpack_from("<16I", frame)
+    expected = layout.samples * layout.bits_allocated // 8
+    if count != expected:
+        raise UnreadablePixels(f"RLE of {count} segments instead of {expected}")
+    starts = offsets[:count]
+    if starts[0] != 64 or starts != sorted(starts) or starts[-1] >= len(frame):
+        raise UnreadablePixels("the offsets in the RLE header make no sense (truncated?)")
 
 
 def _decoded(
     ds: Dataset, layout: _Layout, syntax: UID, *, as_rgb: bool
 ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], tuple[str, ...]]:
-    """Decode with the plugins for the syntax, in their order."""
-    decoder = get_decoder(syntax)
-    failures = []
-    for plugin in _PLUGINS.get(syntax, ("",)):
+    """Decode with the decoders for the syntax, in their order."""
+    failures: list[str] = []
+    for name in _DECODERS.get(syntax, ("",)):
         try:
-            # The plugins warn of what we check ourselves or write down as a note.
+            # The codecs warn of what we check ourselves or write down as a note.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                cells, _ = decoder.as_array(ds, index=0, raw=not as_rgb, decoding_plugin=plugin)
+                if name == _TURBO:
+                    cells = _with_libjpeg_turbo(ds, layout)
+                else:
+                    cells, _ = get_decoder(syntax).as_array(
+                        ds, index=0, raw=not as_rgb, decoding_plugin=name
+                    )
         except _CODEC_ERRORS as error:
-            failures.append(f"{plugin}: {error}")
+            failures.append(f"{name}: {error}")
             continue
-        expected = (layout.rows, layout.columns)
-        if cells.shape[:2] != expected:
-            failures.append(f"{plugin}: {cells.shape[:2]} pixels instead of {expected}")
+        except BaseException as error:
+            # A panic of a codec written in Rust passes by every Exception; ours it is all the same.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            failures.append(f"{name}: {error}")
             continue
-        if cells.dtype.itemsize > 2:
-            failures.append(f"{plugin}: {cells.dtype.itemsize * 8} bits a pixel")
+        wrong = _shape_error(cells, layout)
+        if wrong:
+            failures.append(f"{name}: {wrong}")
             continue
-        notes = tuple(f"decoder failed, next one used ({failure})" for failure in failures)
+        notes = tuple(f"decoder failed, next one used ({failure[:200]})" for failure in failures)
         return np.ascontiguousarray(cells).view(f"<u{cells.dtype.itemsize}"), notes
     raise UnreadablePixels(f"cannot decode {syntax.name}: " + "; ".join(failures)[:300])
+
+
+def _with_libjpeg_turbo(ds: Dataset, layout: _Layout) -> npt.NDArray[Any]:
+    """Decode a JPEG of up to 16 bits: three to five times as fast as gdcm, and it raises."""
+    from imagecodecs import jpeg8_decode
+
+    if layout.samples != 1:
+        raise NotImplementedError("colour space of a JPEG with three components")
+    frame = get_frame(ds["PixelData"].value, 0, number_of_frames=1)
+    cells: npt.NDArray[Any] = jpeg8_decode(frame)
+    return cells
+
+
+def _shape_error(cells: npt.NDArray[Any], layout: _Layout) -> str | None:
+    """Say what is wrong about the size of what a codec has returned."""
+    expected = (layout.rows, layout.columns, layout.samples)[: cells.ndim]
+    if cells.shape != expected:
+        return f"{cells.shape} pixels instead of {expected}"
+    if cells.dtype.kind not in "ui" or cells.dtype.itemsize > 2:
+        return f"{cells.dtype} pixels"
+    return None
 
 
 def number_of_frames(ds: Dataset) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Final
 
-import gdcm
 import numpy as np
 import numpy.typing as npt
 import pydicom
@@ -63,10 +61,7 @@ LOSSLESS_SYNTAXES: Final[tuple[UID, ...]] = (
     JPEGLossless,
     JPEGLosslessSV1,
 )
-_GDCM_SYNTAXES: Final = {
-    JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
-    JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-}
+_PREDICTORS: Final = {JPEGLossless: 4, JPEGLosslessSV1: 1}  # ISO 10918-1 table H.1
 
 
 class _Absent:
@@ -184,10 +179,13 @@ def encode(ds: Dataset, syntax: UID) -> Dataset:
         ds.PixelData = words.byteswap().tobytes()
     elif syntax == JPEGBaseline8Bit:
         _encode_jpeg_baseline(ds)
-    elif syntax in _GDCM_SYNTAXES:
-        _encode_with_gdcm(ds, syntax)
+    elif syntax in _PREDICTORS:
+        _encode_jpeg_lossless(ds, syntax)
     elif syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         options: dict[str, Any] = {"j2k_cr": [10]} if syntax == JPEG2000 else {}
+        if syntax == RLELossless:
+            # gdcm would come first, and ends the process when the row length is odd.
+            options["encoding_plugin"] = "pylibjpeg"
         uid = ds.SOPInstanceUID
         ds.compress(syntax, **options)
         # pydicom gives what it compresses a new UID, which would undo "same seed, same UIDs".
@@ -210,28 +208,21 @@ def _encode_jpeg_baseline(ds: Dataset) -> None:
     ds.LossyImageCompressionMethod = "ISO_10918_1"
 
 
-def _encode_with_gdcm(ds: Dataset, syntax: UID) -> None:
-    """JPEG Lossless: pydicom has no encoder, and gdcm is here as the decoder anyway."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain, packed = Path(folder, "plain.dcm"), Path(folder, "packed.dcm")
-        plain.write_bytes(to_bytes(ds))
-        reader = gdcm.ImageReader()
-        reader.SetFileName(str(plain))
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(gdcm.TransferSyntax(_GDCM_SYNTAXES[syntax]))
-        if not reader.Read():
-            raise RuntimeError("gdcm cannot read the plain picture")
-        change.SetInput(reader.GetImage())
-        if not change.Change():
-            raise RuntimeError(f"gdcm cannot encode {syntax.name}")
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(packed))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        if not writer.Write():
-            raise RuntimeError(f"gdcm cannot write {syntax.name}")
-        element = pydicom.dcmread(packed)["PixelData"]
-    ds.PixelData = element.value
+def _encode_jpeg_lossless(ds: Dataset, syntax: UID) -> None:
+    """JPEG Lossless, for which pydicom has no encoder; odd shapes and signed values work."""
+    from imagecodecs import jpeg8_encode
+
+    words = np.uint8 if ds.BitsAllocated == 8 else np.uint16
+    count = ds.Rows * ds.Columns
+    cells = np.frombuffer(ds.PixelData, dtype=words)[:count].reshape(ds.Rows, ds.Columns)
+    mask = (1 << ds.BitsStored) - 1
+    stream = jpeg8_encode(
+        np.ascontiguousarray(cells & mask),
+        lossless=True,
+        predictor=_PREDICTORS[syntax],
+        bitspersample=ds.BitsStored,
+    )
+    ds.PixelData = encapsulate([bytes(stream)])
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
 
