@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from osteon import alive
 from studies.settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
@@ -163,6 +166,32 @@ def test_the_image_takes_every_package():
 
     assert copied == packages
     assert packages <= context | {"LICENSE", "NOTICE"}
+
+
+@pytest.mark.parametrize(
+    ("device", "runtime"), [("cpu", "onnxruntime"), ("gpu", "onnxruntime-gpu")]
+)
+def test_the_image_installs_one_runtime_and_all_dependencies(device, runtime):
+    """The program in the Dockerfile that lists what to install does what it says."""
+    joined = DOCKERFILE.replace("\\\n", "")
+    (program,) = re.findall(r'RUN python -c "(.+?)"\s*> requirements.txt', joined)
+
+    result = subprocess.run(
+        [sys.executable, "-c", program.replace("${DEVICE}", device)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    listed = [Requirement(line) for line in result.stdout.splitlines()]
+    linux = {
+        r.name for r in listed if r.marker is None or r.marker.evaluate({"sys_platform": "linux"})
+    }
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    assert {n for n in linux if n.startswith("onnxruntime")} == {runtime}
+    assert {Requirement(line).name for line in project["dependencies"]} <= {r.name for r in listed}
+    assert {"psycopg", "authlib"} <= linux
 
 
 def test_the_example_settings_are_settings():
