@@ -190,7 +190,8 @@ def zoomed(film: Film, generator: Generator) -> Film:
     """Collimated to one joint: a window of 1/1.5 to 1/3.5 of the film around it.
 
     A film with boxes is cut around one of them, which stays whole, so that a fractured film
-    stays fractured; any other around its focus, or around its bright middle if that is unknown.
+    stays fractured; any other around its focus, or around its bright middle if that is unknown:
+    of its regions none is then sure to be in view, unless it had only one.
     """
     share = 1 / generator.uniform(1.5, 3.5)
     aspect = math.exp(generator.uniform(-0.3, 0.3))
@@ -215,10 +216,11 @@ def zoomed(film: Film, generator: Generator) -> Film:
         top = min(max(top, keep[3] - height), keep[1])
     left = min(max(left, 0.0), film.columns - width)
     top = min(max(top, 0.0), film.rows - height)
-    sure = frozenset({region}) if region else frozenset()
+    placed = keep is not None or film.focus is not None or film.regions == {region}
+    sure = frozenset({region}) if region and placed else frozenset()
     narrowed = replace(
         film,
-        primary=region,
+        primary=region if placed else None,
         regions=sure,
         uncertain=(film.regions | film.uncertain) - sure,
         focus=middle,

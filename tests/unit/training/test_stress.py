@@ -185,6 +185,17 @@ def test_a_zoom_without_boxes_goes_to_the_focus():
         assert film.pixels.max() == 1.0
 
 
+def test_a_zoom_to_nowhere_in_particular_claims_no_region():
+    """Without boxes and focus nobody knows which of two regions is left in the window."""
+    whole = limb(boxes=())
+
+    film = stress(whole, "zoomed", "a")
+
+    assert film.primary is None
+    assert film.regions == frozenset()
+    assert film.uncertain == {"forearm", "elbow"}
+
+
 def test_a_box_that_leaves_the_film_is_dropped_and_a_cut_one_is_cut():
     """Less than 40 % in view is no box any more."""
     film = limb(boxes=((0.0, 0.0, 20.0, 20.0), (0.0, 100.0, 100.0, 120.0)))
