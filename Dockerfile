@@ -42,7 +42,8 @@ ENV PATH=/opt/osteon/bin:$PATH \
     OSTEON_DATA_DIR=/data \
     OSTEON_DICOM_HOST=0.0.0.0 \
     OSTEON_WEB_HOST=0.0.0.0
-USER osteon
+# A number, so that Kubernetes can see for itself that it is not root.
+USER 10001:10001
 WORKDIR /data
 VOLUME ["/data"]
 EXPOSE 11112 8080

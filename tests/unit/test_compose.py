@@ -119,7 +119,7 @@ def test_nothing_is_published_beyond_this_machine_unless_asked(compose):
 
 def test_our_services_have_no_rights_that_they_do_not_need(ours):
     """No root, no capabilities, no writable system."""
-    assert re.search(r"^USER osteon$", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     for name, service in ours.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
