@@ -8,6 +8,7 @@ import pytest
 
 pytest_plugins = [
     "tests.support.broker",
+    "tests.support.domain",
     "tests.support.no_skips",
     "tests.support.postgres",
 ]

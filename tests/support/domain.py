@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from studies import tables
 from studies.database import Database
@@ -49,9 +52,25 @@ class HandClock:
 
 def empty_database(folder: Path) -> Database:
     """A new SQLite database with every table."""
-    database = Database(f"sqlite:///{folder / 'test.sqlite'}")
+    return with_tables(f"sqlite:///{folder / 'test.sqlite'}")
+
+
+def with_tables(url: str) -> Database:
+    """The empty database of that URL, with every table."""
+    database = Database(url)
     tables.metadata.create_all(database.engine)
     return database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database with every table; the test runs once on each kind that we support."""
+    if request.param == "sqlite":
+        database = empty_database(tmp_path)
+    else:
+        database = with_tables(request.getfixturevalue("postgres_url"))
+    yield database
+    database.close()
 
 
 def instance(number: int = 1, **changed: Any) -> Instance:

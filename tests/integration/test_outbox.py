@@ -1,7 +1,5 @@
 """Objects on their way: taken once, tried again, buried, revived."""
 
-from pathlib import Path
-
 import pytest
 
 from studies.catalogue import Catalogue
@@ -10,7 +8,7 @@ from studies.journal import Journal
 from studies.lifecycle import Lifecycle
 from studies.model import DeliveryState, Status, StudyDescription
 from studies.outbox import Outbox
-from tests.support.domain import STUDY, HandClock, empty_database, instance, produced, reading
+from tests.support.domain import STUDY, HandClock, instance, produced, reading
 
 
 @pytest.fixture
@@ -20,9 +18,9 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: HandClock) -> Database:
+def database(any_database: Database, clock: HandClock) -> Database:
     """A database with one study, read, and its report due for two destinations."""
-    database = empty_database(tmp_path)
+    database = any_database
     Journal(database, clock).receive(instance(), StudyDescription())
     lifecycle = Lifecycle(database, clock)
     clock.forward(5)

@@ -1,6 +1,5 @@
 """What is promised, what is a repetition, what is a contradiction."""
 
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -9,42 +8,36 @@ from studies.catalogue import Catalogue
 from studies.database import Database
 from studies.journal import Journal, Receipt
 from studies.model import Status, StudyDescription
-from tests.support.domain import STUDY, HandClock, empty_database, instance
+from tests.support.domain import STUDY, HandClock, instance
 
 DESCRIPTION = StudyDescription(PatientName="DEMO^A", AccessionNumber="A1")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    """An empty database."""
-    return empty_database(tmp_path)
-
-
-@pytest.fixture
-def journal(database: Database) -> Journal:
+def journal(any_database: Database) -> Journal:
     """The journal of an empty database."""
-    return Journal(database, HandClock())
+    return Journal(any_database, HandClock())
 
 
-def test_an_accepted_instance_can_be_found(journal: Journal, database: Database):
+def test_an_accepted_instance_can_be_found(journal: Journal, any_database: Database):
     """The row says all that was received."""
     answer = journal.receive(instance(), DESCRIPTION)
 
     assert answer.receipt is Receipt.ACCEPTED
     assert journal.find(instance().SOPInstanceUID) == instance()
-    study = Catalogue(database).study(STUDY)
+    study = Catalogue(any_database).study(STUDY)
     assert (study.status, study.instances, study.revision) == (Status.RECEIVING, 1, 1)
     assert study.description == DESCRIPTION
 
 
-def test_the_same_instance_again_changes_nothing(journal: Journal, database: Database):
+def test_the_same_instance_again_changes_nothing(journal: Journal, any_database: Database):
     """A sender that did not hear our success repeats itself."""
     journal.receive(instance(), DESCRIPTION)
     answer = journal.receive(instance(), DESCRIPTION)
 
     assert answer.receipt is Receipt.DUPLICATE
     assert answer.held == instance()
-    assert Catalogue(database).study(STUDY).revision == 1
+    assert Catalogue(any_database).study(STUDY).revision == 1
 
 
 @pytest.mark.parametrize(
@@ -74,22 +67,22 @@ def test_a_study_does_not_change_its_patient(journal: Journal):
     assert "P2" not in answer.reason
 
 
-def test_a_file_put_aside_twice_is_one_row(journal: Journal, database: Database):
+def test_a_file_put_aside_twice_is_one_row(journal: Journal, any_database: Database):
     """A sender that repeats a contradiction for a week does not fill the table."""
     journal.receive(instance(), DESCRIPTION)
     strange = instance(sha256="f" * 64, path="quarantine/x.dcm")
 
     assert journal.quarantine(strange, "another content")
     assert not journal.quarantine(strange, "another content")
-    catalogue = Catalogue(database)
+    catalogue = Catalogue(any_database)
     assert catalogue.quarantined() == 1
     events = [event.name for event in catalogue.timeline(catalogue.study(STUDY))]
     assert events == ["received", "quarantined"]
 
 
-def test_many_senders_of_one_study_are_all_counted(database: Database):
+def test_many_senders_of_one_study_are_all_counted(any_database: Database):
     """Sixteen associations bring one image each, at once."""
-    journals = [Journal(database) for _ in range(16)]
+    journals = [Journal(any_database) for _ in range(16)]
     threads = [
         Thread(target=journal.receive, args=(instance(number), DESCRIPTION))
         for number, journal in enumerate(journals, start=1)
@@ -99,4 +92,4 @@ def test_many_senders_of_one_study_are_all_counted(database: Database):
     for thread in threads:
         thread.join()
 
-    assert Catalogue(database).study(STUDY).instances == 16
+    assert Catalogue(any_database).study(STUDY).instances == 16
