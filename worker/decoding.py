@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, get_frame
 from pydicom.pixels.decoders.base import get_decoder
@@ -33,7 +34,7 @@ from pydicom.uid import (
 )
 
 from studies.errors import UnreadablePixels
-from worker.elements import integer, number, word, words
+from worker.elements import CONVERSION_ERRORS, integer, number, uid, word
 
 LARGEST_IMAGE_PIXELS: Final = 120_000_000
 """Above this an image is refused before memory is asked for it (a radiograph has 4 to 16 million)."""
@@ -136,9 +137,9 @@ class _Layout:
 def transfer_syntax(ds: Dataset) -> UID:
     """Return the transfer syntax of a data set; guessed from how it was read if not stated."""
     meta = getattr(ds, "file_meta", None)
-    stated = words(meta, "TransferSyntaxUID") if meta is not None else ()
+    stated = uid(meta, "TransferSyntaxUID") if meta is not None else ""
     if stated:
-        return UID(stated[0])
+        return UID(stated, validation_mode=IGNORE)
     is_implicit, is_little = getattr(ds, "original_encoding", (None, None))
     if is_little is False:
         return ExplicitVRBigEndian
@@ -240,7 +241,10 @@ def _layout(ds: Dataset) -> _Layout:
 def _pixel_data(ds: Dataset) -> bytes:
     if "PixelData" not in ds:
         raise UnreadablePixels("no pixel data (the file may be truncated)")
-    data = ds["PixelData"].value
+    try:
+        data = ds["PixelData"].value
+    except CONVERSION_ERRORS as error:
+        raise UnreadablePixels("the pixel data has no usable value representation") from error
     if not isinstance(data, bytes) or not data:
         raise UnreadablePixels("the pixel data is empty")
     return data

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
+from pydicom.config import IGNORE
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.tag import Tag
+from pydicom.uid import UID
+
+CONVERSION_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    BytesLengthException,
+    struct.error,
+)
+"""What pydicom raises when it converts an element that breaks its VR."""
 
 
 def words(ds: Dataset, keyword: str) -> tuple[str, ...]:
@@ -72,7 +89,7 @@ def integer(ds: Dataset, keyword: str) -> int | None:
         value = ds[tag].value
         first = value if isinstance(value, int | str | float) else next(iter(value or ()), None)
         return None if first is None else int(first)
-    except (ValueError, TypeError, NotImplementedError, OverflowError):
+    except CONVERSION_ERRORS:
         return None
 
 
@@ -86,5 +103,10 @@ def integers(ds: Dataset, keyword: str) -> tuple[int, ...]:
         if value is None:
             return ()
         return (int(value),) if isinstance(value, int) else tuple(int(part) for part in value)
-    except (ValueError, TypeError, NotImplementedError, OverflowError):
+    except CONVERSION_ERRORS:
         return ()
+
+
+def uid(ds: Dataset, keyword: str) -> UID:
+    """Return a UID element as it stands, valid or not; empty if absent."""
+    return UID(next(iter(words(ds, keyword)), ""), validation_mode=IGNORE)

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from worker.decoding import number_of_frames
-from worker.elements import integer, word, words
+from worker.elements import integer, uid, word
 
 SMALLEST_EDGE_PIXELS: Final = 100
 """An image with a shorter edge is a thumbnail, in which a fracture cannot be seen."""
@@ -65,7 +65,7 @@ def why_not_analysed(ds: Dataset, *, allow_colour: bool = False) -> str | None:
 
 def _reasons(ds: Dataset, *, allow_colour: bool) -> Iterator[str]:
     """Yield the reasons against an image, the most telling first."""
-    sop_class = UID(next(iter(words(ds, "SOPClassUID")), ""))
+    sop_class = uid(ds, "SOPClassUID")
     if sop_class == DigitalXRayImageStorageForProcessing:
         yield "the image is For Processing; the For Presentation image is to be sent"
     elif sop_class not in READABLE_SOP_CLASSES:

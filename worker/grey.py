@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from worker.decoding import StoredPixels
-from worker.elements import integer, integers, number, numbers, word
+from worker.elements import CONVERSION_ERRORS, integer, integers, number, numbers, word
 
 Values = npt.NDArray[np.float64]
 
@@ -300,7 +300,7 @@ def _lut(ds: Dataset, keyword: str, *, signed: bool, notes: list[str]) -> _Lut |
     try:
         items = ds.get(keyword)
         item = items[0] if items else None
-    except (ValueError, TypeError, KeyError, IndexError, EOFError, NotImplementedError):
+    except CONVERSION_ERRORS:
         item = None
         notes.append(f"{keyword} cannot be read: ignored")
     if not isinstance(item, Dataset):
@@ -336,7 +336,7 @@ def _entries(ds: Dataset, item: Dataset, descriptor: tuple[int, ...]) -> Values 
         return None
     try:
         data = item["LUTData"].value
-    except (ValueError, TypeError, NotImplementedError):
+    except CONVERSION_ERRORS:
         return None
     is_little = getattr(ds, "original_encoding", (None, True))[1] is not False
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from studies.errors import NotAnalysable, UnreadablePixels
 from worker.decoding import StoredPixels, decode_grey, decode_rgb, number_of_frames
@@ -37,6 +38,8 @@ _READ_ERRORS: Final = (
     OverflowError,
     OSError,
     struct.error,
+    zlib.error,
+    BytesLengthException,
     RecursionError,
     MemoryError,
 )
@@ -146,7 +149,9 @@ def open_dicom(path: Path) -> Dataset:
     except FileNotFoundError as error:
         raise UnreadablePixels(f"{path.name} does not exist") from error
     except _READ_ERRORS as error:
-        raise UnreadablePixels(f"{path.name} is not a readable DICOM file: {error}") from error
+        # The error's own text may repeat a value of the file, and so the patient's name.
+        reason = type(error).__name__
+        raise UnreadablePixels(f"{path.name} is not a readable DICOM file ({reason})") from error
     if any("End of file" in str(warning.message) for warning in caught):
         raise UnreadablePixels(f"{path.name} is truncated: it ends within an element")
     if not sop_class:
@@ -244,6 +249,13 @@ def read_picture(path: Path) -> DisplayedImage:
     pixels, notes = read_grey_picture(path)
     _refuse_blank(pixels, None)
     return DisplayedImage(pixels=pixels, notes=notes)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as a PNG or a JPEG does."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
 
 
 def read_spacing(ds: Dataset) -> tuple[PixelSpacing | None, float, tuple[str, ...]]:

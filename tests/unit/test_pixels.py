@@ -9,14 +9,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+)
 
 from studies.errors import NotAnalysable, UnreadablePixels
 from tests.support.dicom_making import ABSENT, make, picture, write
 from worker.decoding import StoredPixels
+from worker.eligibility import why_not_analysed
 from worker.grey import count_cells, display_table, look_up
-from worker.pixels import DisplayedImage, PixelSpacing, display, open_dicom, read_dicom
+from worker.pixels import (
+    DisplayedImage,
+    PixelSpacing,
+    display,
+    is_dicom,
+    is_picture,
+    open_dicom,
+    read_dicom,
+)
 
 BONE = (48, 29)  # row, column: on the shaft that picture() draws
 AIR = (48, 2)
@@ -455,6 +471,62 @@ def test_a_file_that_is_no_dicom_is_unreadable(content: bytes, tmp_path: Path) -
 
     with pytest.raises(UnreadablePixels, match=r"odd\.dcm"):
         open_dicom(path)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, JPEGLosslessSV1]
+)
+def test_a_damaged_file_is_shown_or_refused_but_nothing_else(
+    syntax: UID, seed: int, tmp_path: Path
+) -> None:
+    """Bytes changed, lost and added anywhere: no other error, no warning, no ended process."""
+    whole = write(make(picture(120, 110), syntax=syntax), tmp_path / "whole.dcm").read_bytes()
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "damaged.dcm"
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for where in rng.integers(132, len(whole), rng.integers(1, 6)):
+            kind = rng.integers(3)
+            damaged[where : where + (0, 1, 9)[kind]] = rng.bytes((5, 1, 0)[kind])
+        path.write_bytes(bytes(damaged))
+        try:
+            ds = open_dicom(path)
+            why_not_analysed(ds)
+            image = display(ds)
+        except (UnreadablePixels, NotAnalysable):
+            continue
+        assert 0 <= image.pixels.min() < image.pixels.max() <= 1
+
+
+def test_no_error_repeats_what_stands_in_the_file(tmp_path: Path) -> None:
+    """pydicom's own messages quote values, a patient's name among them."""
+    whole = write(make(PatientName="SECRET^NAME"), tmp_path / "whole.dcm").read_bytes()
+    path = tmp_path / "damaged.dcm"
+    messages = []
+    for where in range(132, len(whole), 3):
+        path.write_bytes(whole[:where] + b"\xfa\xfb\xfc" + whole[where + 2 :])
+        if where > 2000:
+            break
+        try:
+            display(open_dicom(path))
+        except (UnreadablePixels, NotAnalysable) as error:
+            messages.append(str(error))
+
+    assert len(messages) > 20
+    assert not any("SECRET" in message for message in messages)
+
+
+def test_a_picture_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """Not by its name."""
+    Image.fromarray(picture(bits=8).astype(np.uint8)).save(tmp_path / "a.dcm", "PNG")
+    Image.fromarray(picture(bits=8).astype(np.uint8)).save(tmp_path / "b.png", "JPEG")
+    write(make(), tmp_path / "c.png")
+
+    assert is_picture(tmp_path / "a.dcm")
+    assert is_picture(tmp_path / "b.png")
+    assert not is_picture(tmp_path / "c.png")
+    assert is_dicom(tmp_path / "c.png")
 
 
 def test_a_file_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
