@@ -287,7 +287,7 @@ def bone_figures(
     wrong bone is wrong. "auc_other_bones_sound" leaves such images out.
     """
     bone = panel.bones[at]
-    truth = _bone_truth(panel, predictions, bone)
+    truth = bone_truth(panel, predictions, bone)
     p = readings_of(panel, predictions.answers).fractures[:, at]
     known = ~np.isnan(truth)
     sound = known & ~((truth == 0) & (predictions.truth.fractured == 1))
@@ -301,7 +301,7 @@ def bone_figures(
     return figures
 
 
-def _bone_truth(panel: Panel, predictions: Predictions, bone: ModelFile) -> Floats:
+def bone_truth(panel: Panel, predictions: Predictions, bone: ModelFile) -> Floats:
     """[N] 1 fractured in one of the model's regions, 0 not, NaN where none is surely in view."""
     columns = [panel.router.regions.index(r) for r in bone.regions if r in panel.router.regions]
     own = predictions.truth.fractured_regions[:, columns].astype(np.float64)
