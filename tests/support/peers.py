@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,6 +255,9 @@ class Peer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        if error is not None:
+            # pytest shows it beside the failure, where the reason usually stands.
+            sys.stderr.write(f"--- output of {self.name}\n{self.output()}\n")
         if self._log is not None:
             self._log.unlink(missing_ok=True)
 
