@@ -43,8 +43,8 @@ from training.metrics import (
 from training.predictions import Predictions, ask, predict
 from training.strangers import strangers
 from training.stress import VARIANTS
-from training.suite import Answers, ModelFile, Panel, Suite
-from worker.cards import FRACTURE, LIMB
+from training.suite import Answers, ModelFile, Panel, Suite, newest_models
+from worker.cards import FRACTURE, LIMB, Card, Figure, Kind, write_card
 
 Figures = dict[str, dict[str, dict[str, Interval]]]
 """By model ("router", a bone model's name, or "pooled"), set and metric."""
@@ -524,21 +524,44 @@ def _merge_sets(
 # Out ---------------------------------------------------------------------------------------------
 
 
-def card_figures(sets: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Any]]:
-    """Sets as a card's [figures] holds them, four digits; a figure without meaning is left out."""
-    return {
+def card_figures(sets: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Figure]]:
+    """Sets as a card holds them, to four digits; a figure without meaning is left out."""
+    made = {
         name: {
-            metric: {
-                "value": round(found.value, 4),
-                "low": round(found.low, 4),
-                "high": round(found.high, 4),
-                "n": found.n,
-            }
+            metric: Figure(
+                value=round(found.value, 4),
+                # A bootstrap of few blocks can lie beside the value; the card holds both.
+                low=round(min(found.low, found.value), 4),
+                high=round(max(found.high, found.value), 4),
+                n=found.n,
+            )
             for metric, found in metrics.items()
             if not math.isnan(found.value) and not math.isnan(found.low)
         }
         for name, metrics in sets.items()
     }
+    return {name: metrics for name, metrics in made.items() if metrics}
+
+
+def write_figures(models_dir: Path, figures: Figures, *, data: str = "fracatlas") -> list[Path]:
+    """Write figures into the models' cards in place of those there; returns the cards.
+
+    Sets bear the name of the data before their own. What all bones say together is written into
+    the router's card, which is the one that decides who is asked.
+    """
+    written = []
+    for model in newest_models(models_dir):
+        sets = {f"{data}_{name}": metrics for name, metrics in figures.get(model.name, {}).items()}
+        if model.card.kind is Kind.ROUTER:
+            for name, metrics in figures.get("router", {}).items():
+                sets[f"{data}_{name}"] = metrics
+            for name, metrics in figures.get(POOLED, {}).items():
+                sets[f"{data}_{name}_all_bones"] = metrics
+        if not sets:
+            continue
+        fields = model.card.model_dump() | {"figures": card_figures(sets)}
+        written.append(write_card(Card.model_validate(fields), model.folder))
+    return written
 
 
 def print_figures(figures: Figures, console: Console | None = None) -> None:
@@ -586,6 +609,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument(
+        "--into-cards", metavar="NAME", help="write them into the cards, as of NAME"
+    )
     given = parser.parse_args(arguments)
     os.nice(given.nice)
     figures = evaluate_models(
@@ -599,6 +625,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=given.threads,
     )
     print_figures(figures)
+    if given.into_cards:
+        write_figures(given.models, figures, data=given.into_cards)
     if given.json is not None:
         plain = {m: {s: {k: asdict(i) for k, i in f.items()} for s, f in sets.items()}
                  for m, sets in figures.items()}  # fmt: skip

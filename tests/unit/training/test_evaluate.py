@@ -23,11 +23,12 @@ from training.evaluate import (
     print_figures,
     readings_of,
     suppress,
+    write_figures,
 )
 from training.metrics import Interval
 from training.predictions import predict, truth_of
 from training.stress import Film
-from training.suite import Suite
+from training.suite import Suite, newest_models
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +291,33 @@ def test_figures_are_printed_and_written(models, data, tmp_path, capsys):
     assert "bone-elbow" in capsys.readouterr().out
     written = json.loads(path.read_text())
     assert written["pooled"]["test"]["auc"]["value"] == 1
+
+
+def test_figures_are_written_into_the_cards(tmp_path, figures):
+    """Read back by the same code that the service reads cards with; nothing else changes."""
+    folder = make_models(tmp_path)
+    before = {model.name: model.card for model in newest_models(folder)}
+
+    written = write_figures(folder, figures, data="made_up")
+
+    after = {model.name: model.card for model in newest_models(folder)}
+    assert len(written) == 3
+    assert after["bone-elbow"].figures["made_up_test"]["auc"].value == 1
+    assert after["router"].figures["made_up_test_all_bones"]["auc"].n == 24
+    assert "val" not in after["router"].figures
+    assert (
+        after["router"].model_copy(update={"figures": before["router"].figures})
+        == (before["router"])
+    )
+
+
+def test_a_card_holds_the_value_inside_its_interval():
+    """Of few blocks the bootstrap may miss the value; the card's interval does not."""
+    beside = Interval(value=0.5, low=0.6, high=0.7, n=3)
+
+    figure = card_figures({"test": {"auc": beside}})["test"]["auc"]
+
+    assert (figure.low, figure.value, figure.high) == (0.5, 0.5, 0.7)
 
 
 def test_a_figure_without_meaning_is_printed_as_unknown(capsys):
