@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, Comprehensive3DSRStorage
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from reports import codes, uids
 from reports.content import HAS_OBS_CONTEXT, coded, text, uid_reference
@@ -25,6 +30,8 @@ from studies.model import ImageReading, ModelRef, ProducedObject, Reading
 
 MANUFACTURER = "Osteon"
 MODEL_NAME = "Osteon"
+MEASUREMENT_REPORT_CLASSES = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
+"""What can hold TID 1500, the one to try first at the head."""
 UNVERIFIED = "AI result, not verified by a physician."
 
 
@@ -63,6 +70,11 @@ class Options:
         The same in every study, so that the rules of a PACS can recognise the series.
     local_zone
         For content times where the images state no time zone.
+
+    Raises
+    ------
+    ValueError
+        If the SOP class cannot hold measurements with coordinates.
     """
 
     sop_class: UID = Comprehensive3DSRStorage
@@ -70,6 +82,10 @@ class Options:
     series_number: int = 9101
     series_description: str = "Osteon AI fracture report"
     local_zone: tzinfo = UTC
+
+    def __post_init__(self) -> None:
+        if self.sop_class not in MEASUREMENT_REPORT_CLASSES:
+            raise ValueError(f"{self.sop_class} ({self.sop_class.name}) cannot hold TID 1500")
 
     @property
     def variant(self) -> str:

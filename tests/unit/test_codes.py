@@ -1,6 +1,7 @@
 """Codes: what validators do not check, namely that a code and its meaning belong together."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydicom.sr._concepts_dict import concepts
@@ -81,7 +82,8 @@ CHECKED_BY_HAND = {
 def dictionary_codes() -> dict[tuple[str, str], set[str]]:
     """Every (scheme, value) of pydicom's dictionary with all the meanings it gives."""
     table: dict[tuple[str, str], set[str]] = {}
-    for scheme, names in concepts.items():
+    entries: dict[str, dict[str, dict[str, Any]]] = concepts
+    for scheme, names in entries.items():
         for values in names.values():
             for value, (meaning, _) in values.items():
                 table.setdefault((scheme, value), set()).add(meaning)
