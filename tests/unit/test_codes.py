@@ -82,7 +82,7 @@ CHECKED_BY_HAND = {
 def dictionary_codes() -> dict[tuple[str, str], set[str]]:
     """Every (scheme, value) of pydicom's dictionary with all the meanings it gives."""
     table: dict[tuple[str, str], set[str]] = {}
-    entries: dict[str, dict[str, dict[str, Any]]] = concepts
+    entries: Any = concepts  # its stated type is wider than what it holds
     for scheme, names in entries.items():
         for values in names.values():
             for value, (meaning, _) in values.items():
