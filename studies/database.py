@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
@@ -14,7 +15,7 @@ _WRITES = "osteon_writes"
 
 
 class Database:
-    """Short transactions on one database.
+    """Short transactions on one database. Use as a context manager, or call `close`.
 
     Parameters
     ----------
@@ -51,6 +52,17 @@ class Database:
         """A transaction that only reads, on one consistent state."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Give every connection back to the system."""
