@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,8 +87,7 @@ class RawAssociation:
         command.CommandDataSetType = 0x0001
         for keyword, value in elements.items():
             setattr(command, keyword, value)
-        encoded = encode(command, True, True)
-        assert encoded is not None
+        encoded: bytes = encode(command, True, True)
         return struct.pack("<HHLL", 0, 0, 4, len(encoded)) + encoded
 
     def send_pdus(self, *pdus: Iterable[tuple[int, int, bytes]]) -> None:
@@ -150,9 +150,8 @@ class RawAssociation:
                 encoded += body[position + 6 : position + 4 + length]
                 position += 4 + length
                 if control & LAST:
-                    from io import BytesIO
-
-                    return decode(BytesIO(encoded), True, True)
+                    response: Dataset = decode(BytesIO(encoded), True, True)
+                    return response
 
     def read_pdu(self) -> tuple[int, bytes]:
         """Read one PDU: its type and what follows the length."""
