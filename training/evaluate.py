@@ -564,36 +564,68 @@ def write_figures(models_dir: Path, figures: Figures, *, data: str = "fracatlas"
     return written
 
 
-def print_figures(figures: Figures, console: Console | None = None) -> None:
-    """One table per model: a row per set, a column per metric."""
-    out = console or Console(width=200)
+GOALS: tuple[tuple[str, str, str, float, float | None], ...] = (
+    ("router", "macro_auc", "router: macro AUC", 0.99, 0.97),
+    ("router", "top1_in_view", "router: likeliest region is in view", 0.95, 0.90),
+    ("router", "limbs_refused", "limb radiographs refused", 0.02, 0.02),
+    (POOLED, "auc", "fracture: AUC of whole images", 0.93, None),
+    ("bone-hand-wrist", "auc", "fracture: AUC, hand and wrist", 0.92, None),
+    ("bone-leg", "auc", "fracture: AUC, leg", 0.92, None),
+    ("bone-elbow", "auc", "fracture: AUC, elbow", math.nan, None),
+    ("bone-shoulder", "auc", "fracture: AUC, shoulder", math.nan, None),
+    (POOLED, "box_hits_at_0.3", "fractured images hit at 0.3 false boxes", 0.75, None),
+    (POOLED, "map50_fractured_only", "mAP50, fractured images only", math.nan, None),
+    (POOLED, "ece", "expected calibration error", 0.05, None),
+)
+"""Model, metric, what it is, and what we aim for on the plain and on the stressed split."""
+
+COLUMNS = 6
+"""Sets side by side in one table."""
+
+
+def print_figures(figures: Figures, console: Console | None = None, *, split: str = "test") -> None:
+    """Print what we aim for beside what was reached, then every figure model by model."""
+    out = console or Console(width=170)
+    out.print(_summary(figures, split))
     for model, sets in figures.items():
-        for group in _alike(sets):
-            metrics = list(dict.fromkeys(m for name in group for m in sets[name]))
-            table = Table(title=model, title_justify="left")
-            table.add_column("set")
-            table.add_column("n", justify="right")
-            for metric in metrics:
-                table.add_column(metric.replace("_", " "), justify="right")
-            for name in group:
-                count = max((f.n for f in sets[name].values()), default=0)
-                cells = [_cell(sets[name].get(metric)) for metric in metrics]
-                table.add_row(name, str(count), *cells)
-            out.print(table)
+        names = list(sets)
+        for begin in range(0, len(names), COLUMNS):
+            some = {name: sets[name] for name in names[begin : begin + COLUMNS]}
+            out.print(_sets_table(model, some))
 
 
-def _alike(sets: Mapping[str, Mapping[str, Interval]]) -> list[list[str]]:
-    """Names of sets grouped by whether they are sites, which have other columns."""
-    sites = [name for name in sets if "_site_" in name]
-    return [group for group in ([n for n in sets if n not in sites], sites) if group]
+def _summary(figures: Figures, plain: str) -> Table:
+    table = Table(title=f"{plain}: aimed for and reached", title_justify="left")
+    for column in ("", "aim", "plain", "aim, stressed", "stressed"):
+        table.add_column(column)
+    for model, metric, words, aim, aim_stressed in GOALS:
+        sets = figures.get(model, {})
+        stressed = sets.get(f"{plain}_stressed", {}).get(metric)
+        aims = ["–" if a is None or math.isnan(a) else f"{a:g}" for a in (aim, aim_stressed)]
+        cells = [_cell(metric, found) for found in (sets.get(plain, {}).get(metric), stressed)]
+        table.add_row(words, aims[0], cells[0], aims[1], cells[1])
+    refused = figures.get("router", {}).get("out_of_scope", {}).get("refused")
+    table.add_row("pictures out of scope refused", "0.98", _cell("refused", refused), "–", "–")
+    return table
 
 
-def _cell(found: Interval | None) -> str:
+def _sets_table(model: str, sets: Mapping[str, Mapping[str, Interval]]) -> Table:
+    table = Table(title=model, title_justify="left")
+    table.add_column("")
+    for name in sets:
+        table.add_column(name.replace("_", " "))
+    for metric in dict.fromkeys(metric for metrics in sets.values() for metric in metrics):
+        cells = [_cell(metric, metrics.get(metric)) for metrics in sets.values()]
+        table.add_row(metric.replace("_", " "), *cells)
+    return table
+
+
+def _cell(metric: str, found: Interval | None) -> str:
     if found is None or math.isnan(found.value):
         return "–"
-    if found.low == found.high == found.value and found.value.is_integer() and found.value > 1:
-        return f"{found.value:.0f}"
-    return f"{found.value:.3f}\n[{found.low:.3f}, {found.high:.3f}]"
+    if metric == "positives":
+        return f"{found.value:.0f} of {found.n}"
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -624,7 +656,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         draws=given.draws,
         threads=given.threads,
     )
-    print_figures(figures)
+    print_figures(figures, split=given.split)
     if given.into_cards:
         write_figures(given.models, figures, data=given.into_cards)
     if given.json is not None:

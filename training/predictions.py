@@ -33,7 +33,8 @@ class Truth:
     fractured
         [N] 1, 0 or NaN unknown.
     fractured_regions
-        [N, R] 1 fractured there, 0 not; NaN where the region is not surely in view.
+        [N, R] 1 fractured there, 0 not; NaN where the region is not in view, or may not be on
+        a film that is fractured elsewhere.
     boxes
         Fractures of each film, [T, 4] in its pixels.
     box_regions
@@ -120,6 +121,10 @@ def truth_of(cases: Sequence[Case], films: Sequence[Film], regions: Sequence[str
                 # Nobody drew the fracture, but there is only one region that it can be in.
                 there[row, column] = 1
             elif seen[row, column] == 1 and _denies(case):
+                there[row, column] = 0
+            elif region in film.uncertain and case.fractured is False:
+                # Sound whether or not the crop still shows it: were such films left out, every
+                # zoomed film would be a fractured one, and the zoom itself would tell.
                 there[row, column] = 0
     return Truth(
         regions=seen,

@@ -232,6 +232,7 @@ SEEN = frozenset({"elbow", "knee"})
         ),
         (case(regions=SEEN, fractured=None), film(), [np.nan, np.nan]),
         (case(regions=None), film(regions=frozenset()), [np.nan, np.nan]),
+        (case(regions=SEEN), film(regions=frozenset(), uncertain=SEEN), [0, 0]),
         (
             case(regions=SEEN, fractured=True, boxes=BOX, box_regions=("knee",)),
             film(
@@ -245,7 +246,7 @@ SEEN = frozenset({"elbow", "knee"})
     ],
 )
 def test_what_is_unknown_is_not_taken_for_sound(known, shown, there):
-    """A region counts as not fractured only if it is surely in view and somebody looked."""
+    """A region counts as sound only if somebody looked, and on a broken film if it is in view."""
     truth = truth_of([known], [shown], ["elbow", "knee"])
 
     assert truth.fractured_regions[0].tolist() == pytest.approx(there, nan_ok=True)
