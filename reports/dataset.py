@@ -40,20 +40,23 @@ def new_dataset(**elements: Any) -> Dataset:
     return dataset
 
 
-def put(dataset: Dataset, keyword: str, value: Any) -> None:
+def put(dataset: Dataset, keyword: str, value: Any, VR: str | None = None) -> None:
     """Set an element that we know to be valid.
 
     Parameters
     ----------
+    VR
+        Only where the dictionary leaves a choice ("US or SS").
     value
         As pydicom holds it; a list of data sets for a sequence; None or "" for an empty element.
     """
-    tag, VR = _entry(keyword)
+    tag, default = _entry(keyword)
+    VR = VR or default
     if VR == "SQ":
         value = pydicom.sequence.Sequence(value)
     elif VR == "UI" and isinstance(value, str):
         value = UID(value)
-    ready = isinstance(value, str | int | pydicom.sequence.Sequence)
+    ready = isinstance(value, str | int | bytes | pydicom.sequence.Sequence)
     dataset[tag] = DataElement(
         tag, VR, value, already_converted=ready, validation_mode=config.IGNORE
     )

@@ -107,13 +107,21 @@ def content_time(reading: Reading, source: SourceStudy, local_zone: tzinfo = UTC
     return reading.created_at.astimezone(timezone(shift))
 
 
-def put_series(dataset: Dataset, *, Modality: str, uid: str, number: int, description: str) -> None:
-    """Put the elements of a series that we open."""
+def put_series(
+    dataset: Dataset, *, Modality: str, uid: str, number: int, description: str, place: int = 1
+) -> None:
+    """Put the elements of a series that we open.
+
+    Parameters
+    ----------
+    place
+        InstanceNumber within it, from 1.
+    """
     put(dataset, "Modality", Modality)
     put(dataset, "SeriesInstanceUID", uid)
     put(dataset, "SeriesNumber", number)
     put(dataset, "SeriesDescription", plain(description))
-    put(dataset, "InstanceNumber", 1)
+    put(dataset, "InstanceNumber", place)
 
 
 def put_equipment(

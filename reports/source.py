@@ -7,11 +7,13 @@ every DICOM character set contains.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from pydicom.charset import convert_encodings, encode_string, python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
@@ -48,6 +50,52 @@ Item = tuple[Element, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lut:
+    """A lookup table of an image (PS3.3 C.11.1, C.11.2).
+
+    Attributes
+    ----------
+    descriptor
+        Number of entries, first value mapped, bits of each entry.
+    words
+        Entries as 16-bit words, little endian.
+    modality_type
+        ModalityLUTType of a modality LUT, else empty.
+    """
+
+    descriptor: tuple[int, int, int]
+    words: bytes
+    modality_type: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The first VOI window of an image (C.11.2.1.2), as DS where the sender's text is kept."""
+
+    center: str
+    width: str
+    function: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grayscale:
+    """How an image asks to be shown. A presentation state must repeat it: it replaces all of it.
+
+    Attributes
+    ----------
+    rescale
+        RescaleIntercept, RescaleSlope and RescaleType as sent, or None.
+    modality_lut, voi_lut
+        Each goes before its linear counterpart.
+    """
+
+    rescale: tuple[str, str, str] | None = None
+    modality_lut: Lut | None = None
+    window: Window | None = None
+    voi_lut: Lut | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SourceImage:
     """What a report says of an image; None or empty where the sender states nothing.
 
@@ -61,6 +109,10 @@ class SourceImage:
         Anatomical direction of a row and of a column: ("L", "F").
     spacing_mm
         Distance of rows and of columns at the detector (ImagerPixelSpacing), in mm.
+    aspect_ratio
+        Height and width of a pixel, as whole numbers: (1, 1) where nothing else is stated.
+    grayscale
+        How the image asks to be shown.
     lossy
         Whether the pixels have been lossy-compressed ("01"), "" where unknown.
     """
@@ -77,6 +129,8 @@ class SourceImage:
     view: codes.Code | None = None
     orientation: tuple[str, str] | None = None
     spacing_mm: tuple[float, float] | None = None
+    aspect_ratio: tuple[int, int] = (1, 1)
+    grayscale: Grayscale = Grayscale()
     lossy: str = ""
 
 
@@ -404,7 +458,9 @@ def _image(header: Dataset) -> SourceImage:
         part=stated_part(header),
         view=_view(header),
         orientation=_orientation(header),
-        spacing_mm=_spacing(header),
+        spacing_mm=_spacing(header, "ImagerPixelSpacing"),
+        aspect_ratio=_aspect_ratio(header),
+        grayscale=_grayscale(header),
         lossy=_text(header, "LossyImageCompression"),
     )
 
@@ -424,16 +480,86 @@ def _orientation(header: Dataset) -> tuple[str, str] | None:
     return values[0], values[1]
 
 
-def _spacing(header: Dataset) -> tuple[float, float] | None:
-    values = _values(header, "ImagerPixelSpacing")
+def _spacing(header: Dataset, keyword: str) -> tuple[float, float] | None:
+    numbers = [_number(value) for value in _values(header, keyword)]
+    if len(numbers) != 2:
+        return None
+    rows, columns = numbers
+    if rows is None or columns is None or not (0 < rows < 100 and 0 < columns < 100):
+        return None
+    return rows, columns
+
+
+def _number(text: str) -> float | None:
+    # Some devices write a decimal comma, which DS does not know.
     try:
-        # Some devices write a decimal comma, which DS does not know.
-        numbers = [float(value.replace(",", ".")) for value in values]
+        number = float(text.replace(",", "."))
     except ValueError:
         return None
-    if len(numbers) != 2 or not all(0 < number < 100 for number in numbers):
-        return None
-    return numbers[0], numbers[1]
+    return number if math.isfinite(number) else None
+
+
+def _aspect_ratio(header: Dataset) -> tuple[int, int]:
+    stated = [_number(value) for value in _values(header, "PixelAspectRatio")]
+    if len(stated) == 2 and all(stated):
+        return int(stated[0] or 1), int(stated[1] or 1)
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = _spacing(header, keyword)
+        if spacing is not None and spacing[0] != spacing[1]:
+            return round(1000 * spacing[0]) or 1, round(1000 * spacing[1]) or 1
+    return 1, 1
+
+
+def _grayscale(header: Dataset) -> Grayscale:
+    intercept, slope = (_text(header, k) for k in ("RescaleIntercept", "RescaleSlope"))
+    rescale = None
+    if _number(intercept) is not None and _number(slope):
+        rescale = (_ds(intercept), _ds(slope), _text(header, "RescaleType") or "US")
+    center, width = (_text(header, k) for k in ("WindowCenter", "WindowWidth"))
+    window = None
+    # Width 0 and half a window do arrive; they say nothing.
+    if _number(center) is not None and (_number(width) or 0) > 0:
+        function = _text(header, "VOILUTFunction").upper()
+        known = function in {"LINEAR", "LINEAR_EXACT", "SIGMOID"}
+        window = Window(center=_ds(center), width=_ds(width), function=function if known else "")
+    return Grayscale(
+        rescale=rescale,
+        modality_lut=_lut(header, "ModalityLUTSequence"),
+        window=window,
+        voi_lut=_lut(header, "VOILUTSequence"),
+    )
+
+
+def _ds(text: str) -> str:
+    """Return a number as DS (at most 16 characters), as it was sent if that is one."""
+    mended = text.replace(",", ".")
+    return mended if len(mended) <= 16 else f"{float(mended):.10g}"
+
+
+def _lut(header: Dataset, keyword: str) -> Lut | None:
+    """The first table of a sequence, or None where there is none that is complete."""
+    for item in _items(header, keyword):
+        descriptor = item.get("LUTDescriptor")
+        data = item.get("LUTData")
+        if descriptor is None or data is None or len(descriptor) != 3:
+            continue
+        entries, first, bits = (int(value) for value in descriptor)
+        entries = entries or 65536
+        if isinstance(data, bytes):
+            # OW is kept in the byte order of the file.
+            little = header.original_encoding[1] is not False
+            words = np.frombuffer(data, dtype="<u2" if little else ">u2").astype("<u2")
+        else:
+            values = data if isinstance(data, list | MultiValue) else [data]
+            words = np.array([int(value) & 0xFFFF for value in values], dtype="<u2")
+        if len(words) == entries:
+            kind = _text(item, "ModalityLUTType")
+            return Lut(
+                descriptor=(entries, first, bits),
+                words=words.tobytes(),
+                modality_type=(kind or "US") if keyword == "ModalityLUTSequence" else "",
+            )
+    return None
 
 
 def _character_set(dataset: Dataset, notes: list[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from datetime import timedelta, timezone
 
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -93,6 +93,7 @@ def test_a_box_is_a_closed_outline_on_its_image():
     assert document.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
 
 
+@settings(deadline=None)
 @given(
     left=st.floats(-20, 60),
     top=st.floats(-20, 90),
