@@ -13,7 +13,18 @@ from studies.documents import reading_from_json
 from studies.errors import UnknownStudy
 from studies.events import timeline
 from studies.journal import instance_of
-from studies.model import Band, Event, Instance, Reading, Sender, Status, Study, StudyDescription
+from studies.model import (
+    Band,
+    Event,
+    Instance,
+    ProducedObject,
+    Reading,
+    Sender,
+    Status,
+    Study,
+    StudyDescription,
+)
+from studies.outbox import object_of
 
 
 class Catalogue:
@@ -87,6 +98,18 @@ class Catalogue:
                 .order_by(tables.readings.c.revision)
             ).all()
         return tuple(reading_from_json(document) for document in documents)
+
+    def objects(self, study: Study, revision: int) -> tuple[ProducedObject, ...]:
+        """What was made of one reading of a study, in the order in which it was made."""
+        objects, readings = tables.objects, tables.readings
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(objects)
+                .join(readings, readings.c.id == objects.c.reading_id)
+                .where(readings.c.study_id == study.id, readings.c.revision == revision)
+                .order_by(objects.c.id)
+            ).all()
+        return tuple(object_of(row) for row in rows)
 
     def timeline(self, study: Study) -> tuple[Event, ...]:
         """Every step of a study, the oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from studies.database import Database
 from studies.documents import reading_to_json
 from studies.events import add_event
 from studies.journal import instance_of
-from studies.model import Instance, Lease, ProducedObject, Reading, Status
+from studies.model import Instance, Lease, Outgoing, Reading, Status
 from studies.rules import is_complete, priority_of, status_after
 
 # A listener that has not been seen for so long is dead, and its associations with it.
@@ -168,13 +168,7 @@ class Lifecycle:
             ).all()
         return tuple(instance_of(row) for row in rows)
 
-    def finish(
-        self,
-        lease: Lease,
-        reading: Reading,
-        objects: Sequence[ProducedObject],
-        destinations: Iterable[str],
-    ) -> bool:
+    def finish(self, lease: Lease, reading: Reading, outgoing: Sequence[Outgoing]) -> bool:
         """Keep a reading and put its objects on their way, in one transaction.
 
         The files of the objects are durable already. If images came while the study was being
@@ -191,9 +185,8 @@ class Lifecycle:
             if study is None:
                 return False
             reading_id = _keep_reading(connection, study, lease, reading)
-            names = tuple(destinations)
-            for produced in objects:
-                _keep_object(connection, study, reading_id, produced, names, reading, now)
+            for each in outgoing:
+                _keep_object(connection, study, reading_id, each, reading, now)
             late = study.revision != lease.revision
             connection.execute(
                 update(tables.studies)
@@ -329,11 +322,11 @@ def _keep_object(
     connection: Connection,
     study: Row[Any],
     reading_id: int,
-    produced: ProducedObject,
-    destinations: tuple[str, ...],
+    outgoing: Outgoing,
     reading: Reading,
     now: datetime,
 ) -> None:
+    produced = outgoing.object
     key = connection.execute(
         tables.objects.insert().values(
             reading_id=reading_id,
@@ -347,7 +340,7 @@ def _keep_object(
         )
     ).inserted_primary_key
     assert key is not None  # as above
-    for destination in destinations:
+    for destination in outgoing.destinations:
         connection.execute(
             tables.deliveries.insert().values(
                 object_id=int(key[0]),

@@ -441,6 +441,14 @@ class ProducedObject:
     size: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outgoing:
+    """A produced object and the names of the destinations that want it; there may be none."""
+
+    object: ProducedObject
+    destinations: tuple[str, ...]
+
+
 class DeliveryState(StrEnum):
     """Where one object stands on its way to one destination."""
 

@@ -200,13 +200,18 @@ def _delivery_of(row: Row[Any]) -> Delivery:
         attempts=row.attempts,
         next_attempt_at=row.due_at,
         last_error=row.last_error,
-        object=ProducedObject(
-            kind=ObjectKind(row.kind),
-            SOPClassUID=row.sop_class_uid,
-            SOPInstanceUID=row.sop_instance_uid,
-            SeriesInstanceUID=row.series_instance_uid,
-            path=row.path,
-            sha256=row.sha256,
-            size=row.size,
-        ),
+        object=object_of(row),
+    )
+
+
+def object_of(row: Row[Any]) -> ProducedObject:
+    """The value of a row that has the columns of `objects`."""
+    return ProducedObject(
+        kind=ObjectKind(row.kind),
+        SOPClassUID=row.sop_class_uid,
+        SOPInstanceUID=row.sop_instance_uid,
+        SeriesInstanceUID=row.series_instance_uid,
+        path=row.path,
+        sha256=row.sha256,
+        size=row.size,
     )

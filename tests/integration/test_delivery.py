@@ -21,7 +21,15 @@ from studies.lifecycle import Lifecycle
 from studies.model import DeliveryState, Status, StudyDescription
 from studies.outbox import Outbox
 from studies.settings import Settings
-from tests.support.domain import STUDY, HandClock, empty_database, instance, produced, reading
+from tests.support.domain import (
+    STUDY,
+    HandClock,
+    empty_database,
+    instance,
+    outgoing,
+    produced,
+    reading,
+)
 from tests.support.pacs import CAPTURES_ONLY, Pacs, running_pacs
 from tests.support.peers import free_port
 from tests.support.waiting import wait_until
@@ -67,7 +75,7 @@ def database(tmp_path: Path, clock: HandClock) -> Database:
     lifecycle.complete_studies(quiet_seconds=5, open_association_seconds=60)
     lease = lifecycle.claim(STUDY, "worker-1", seconds=15)
     assert lease is not None
-    assert lifecycle.finish(lease, reading(), [produced()], ["PACS"])
+    assert lifecycle.finish(lease, reading(), [outgoing("PACS")])
     Files(tmp_path).write(produced().path, report_file())
     return database
 

@@ -8,7 +8,7 @@ from studies.journal import Journal
 from studies.lifecycle import Lifecycle
 from studies.model import DeliveryState, Status, StudyDescription
 from studies.outbox import Outbox
-from tests.support.domain import STUDY, HandClock, instance, produced, reading
+from tests.support.domain import STUDY, HandClock, instance, outgoing, produced, reading
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def database(any_database: Database, clock: HandClock) -> Database:
     assert lifecycle.complete_studies(quiet_seconds=5, open_association_seconds=60) == (STUDY,)
     lease = lifecycle.claim(STUDY, "worker-1", seconds=15)
     assert lease is not None
-    assert lifecycle.finish(lease, reading(), [produced()], ["PACS", "ARCHIVE"])
+    assert lifecycle.finish(lease, reading(), [outgoing("PACS", "ARCHIVE")])
     return database
 
 

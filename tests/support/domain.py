@@ -20,6 +20,7 @@ from studies.model import (
     Instance,
     ModelRef,
     ObjectKind,
+    Outgoing,
     ProducedObject,
     Reading,
     Region,
@@ -146,3 +147,8 @@ def produced(revision: int = 1) -> ProducedObject:
         sha256="1" * 64,
         size=5000,
     )
+
+
+def outgoing(*destinations: str, revision: int = 1) -> Outgoing:
+    """That report on its way."""
+    return Outgoing(object=produced(revision), destinations=destinations)
