@@ -32,7 +32,6 @@ MANUFACTURER = "Osteon"
 MODEL_NAME = "Osteon"
 MEASUREMENT_REPORT_CLASSES = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
 """What can hold TID 1500, the one to try first at the head."""
-UNVERIFIED = "AI result, not verified by a physician."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

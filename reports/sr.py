@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
@@ -25,17 +24,23 @@ from reports.content import (
     time,
     uid_reference,
 )
-from reports.document import UNVERIFIED, Device, Options, device_observer, sr_document
-from reports.findings import ReportedFinding, reported_findings
-from reports.source import SourceImage, SourceStudy
+from reports.document import Device, Options, device_observer, sr_document
+from reports.findings import (
+    Evaluation,
+    ReportedFinding,
+    evaluations_of,
+    part_shown,
+    reasons_not_analysed,
+    reported_findings,
+)
+from reports.source import SourceStudy
+from reports.wording import NOTHING_ANALYSED, UNVERIFIED, percent, score_sentences
 from studies.model import (
     Finding,
     ImageReading,
     Laterality,
     ProducedObject,
     Reading,
-    Region,
-    RegionReading,
 )
 
 KIND = "sr"
@@ -72,7 +77,7 @@ def measurement_report(
             f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
         )
     options = options or Options()
-    evaluations = _evaluations(reading, source)
+    evaluations = evaluations_of(reading, source)
     children = [
         coded(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH_US),
         *device_observer(device),
@@ -91,93 +96,26 @@ def measurement_report(
 # --- What is said of each region ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Evaluation:
-    """The most urgent reading of a region on one side, over all images that show it."""
-
-    part: codes.BodyPart
-    laterality: Laterality | None
-    reading: RegionReading
-    images: int
-
-
-def _evaluations(reading: Reading, source: SourceStudy) -> list[_Evaluation]:
-    """One per region and side, the most urgent first."""
-    grouped: dict[tuple[Region, Laterality | None], list[tuple[ImageReading, RegionReading]]] = {}
-    for seen in reading.images:
-        for region_reading in seen.readings:
-            key = (region_reading.region, seen.laterality)
-            grouped.setdefault(key, []).append((seen, region_reading))
-    evaluations = []
-    for (region, laterality), pairs in grouped.items():
-        parts = {_part(region, source.image(seen.SOPInstanceUID)) for seen, _ in pairs}
-        # Images of hand and of wrist together are one region again.
-        part = parts.pop() if len(parts) == 1 else codes.body_part(region)
-        _, worst = max(pairs, key=lambda pair: (pair[1].band.urgency, pair[1].probability))
-        evaluations.append(_Evaluation(part, laterality, worst, len(pairs)))
-    return sorted(
-        evaluations, key=lambda e: (-e.reading.band.urgency, -e.reading.probability, e.part.name)
-    )
-
-
-def _part(region: Region, source: SourceImage | None) -> codes.BodyPart:
-    return codes.body_part(region, None if source is None else source.part)
-
-
-def _qualitative_evaluations(reading: Reading, evaluations: list[_Evaluation]) -> Dataset:
+def _qualitative_evaluations(reading: Reading, evaluations: list[Evaluation]) -> Dataset:
     """TID 1500, row 12: presence per region, scores and reasons as text."""
     items = [text(CONTAINS, codes.COMMENT, UNVERIFIED)]
     for evaluation in evaluations:
         presence = codes.PRESENCE[evaluation.reading.band]
         site = _finding_site(evaluation.part, evaluation.laterality)
         items.append(coded(CONTAINS, codes.FRACTURE_OF_BONE, presence, [site]))
-        items.append(text(CONTAINS, codes.COMMENT, _score_text(evaluation)))
+        items.append(text(CONTAINS, codes.COMMENT, score_sentences(evaluation)))
     if not evaluations:
         items.append(coded(CONTAINS, codes.FRACTURE_OF_BONE, codes.UNDETERMINED))
-        items.append(text(CONTAINS, codes.COMMENT, "No image of this study was analysed."))
-    for seen in reading.images:
-        if seen.not_analysed is not None:
-            reason = f"not analysed, because {seen.not_analysed}"
-        elif not seen.readings:
-            reason = "not analysed, because it shows no region that a model may read"
-        else:
-            continue
-        items.append(text(CONTAINS, codes.COMMENT, f"Image {seen.SOPInstanceUID}: {reason}."))
+        items.append(text(CONTAINS, codes.COMMENT, NOTHING_ANALYSED))
+    for SOPInstanceUID, reason in reasons_not_analysed(reading).items():
+        items.append(text(CONTAINS, codes.COMMENT, f"Image {SOPInstanceUID}: {reason}."))
     return container(CONTAINS, codes.QUALITATIVE_EVALUATIONS, items)
-
-
-def _score_text(evaluation: _Evaluation) -> str:
-    seen = evaluation.reading
-    side = "" if evaluation.laterality is None else f", {_SIDE_NAMES[evaluation.laterality]}"
-    images = "1 image" if evaluation.images == 1 else f"the highest of {evaluation.images} images"
-    sentences = [
-        f"{evaluation.part.name.capitalize()}{side}: fracture probability "
-        f"{_percent(seen.probability)} % ({images}).",
-        f"Present from {_percent(seen.specific)} %, absent below {_percent(seen.sensitive)} %, "
-        "undetermined between them.",
-        f"Model {seen.model.name} {seen.model.version}.",
-    ]
-    if seen.probability < seen.specific and seen.probability >= seen.sensitive:
-        sentences.insert(1, "Undetermined: the probability lies between the two thresholds.")
-    if seen.experimental:
-        sentences.append(
-            "This model is experimental: the evidence for it is too thin to rely on its result."
-        )
-    return " ".join(sentences)
-
-
-_SIDE_NAMES = {Laterality.RIGHT: "right", Laterality.LEFT: "left", Laterality.BOTH: "both sides"}
-
-
-def _percent(probability: float) -> str:
-    """Return a probability of 0 to 1 as 0.0 to 100.0, as DS."""
-    return f"{100 * probability:.1f}"
 
 
 # --- What was examined -------------------------------------------------------------------------
 
 
-def _procedures(evaluations: list[_Evaluation], *, strict: bool) -> Iterator[Dataset]:
+def _procedures(evaluations: list[Evaluation], *, strict: bool) -> Iterator[Dataset]:
     """The imaging that was done, per part of the body; not what we did with it."""
     procedures = {evaluation.part.procedure for evaluation in evaluations} or {codes.PLAIN_X_RAY}
     if strict:
@@ -243,7 +181,7 @@ def _measurement_groups(reading: Reading, source: SourceStudy) -> Iterator[Datas
     boxes = sum(found.finding.box is not None for found in findings)
     for found in findings:
         if found.finding.box is not None or boxes != 1:
-            part = _part(found.region.region, source.image(found.image.SOPInstanceUID))
+            part = part_shown(found.region.region, source.image(found.image.SOPInstanceUID))
             yield _measurement_group(found, part)
 
 
@@ -270,7 +208,7 @@ def _measurement_group(found: ReportedFinding, part: codes.BodyPart) -> Dataset:
                 name=codes.SOURCE_OF_MEASUREMENT,
             )
         )
-    certainty = _percent(finding.probability)
+    certainty = percent(finding.probability)
     items.append(number(CONTAINS, codes.CERTAINTY_OF_FINDING, certainty, codes.PERCENT))
     items.extend(_kind_of_fracture(finding))
     template = "1501" if found.box is None else "1410"
