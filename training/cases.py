@@ -31,8 +31,11 @@ class Case:
     boxes, box_regions, sites
         Fractures: [T, 4] in pixels of the stored image, the region ("" if unknown) and bone of
         each.
+    split
+        "train", "val" or "test" where the set says so.
     flags
-        What else is known: "cast", "implant", "multiview", and the views.
+        What else is known: "cast", "implant", "multiview", the views, and "published" for an
+        image of the list that the set's own publication tested on.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Case:
     boxes: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     box_regions: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    split: str | None = None
     flags: frozenset[str] = frozenset()
 
     def film(self, variant: str = "plain") -> Film:
@@ -74,10 +78,10 @@ def read_cases(data_dir: Path, split: str = "test") -> list[Case]:
     """
     wanted = None if split == "all" else set(split.split("+"))
     if (data_dir / "images.csv").is_file():
-        views = _views(data_dir / "images.csv")
+        flags = _flags(data_dir)
         radiographs = read_fracatlas(data_dir)
         cases = [
-            _of_radiograph(r, views.get(r.path.name, frozenset()))
+            _of_radiograph(r, flags.get(r.path.name, frozenset()))
             for r in radiographs
             if wanted is None or r.split in wanted
         ]
@@ -92,7 +96,7 @@ def read_cases(data_dir: Path, split: str = "test") -> list[Case]:
     return cases
 
 
-def _of_radiograph(radiograph: Radiograph, views: frozenset[str]) -> Case:
+def _of_radiograph(radiograph: Radiograph, more: frozenset[str]) -> Case:
     flags = {
         name
         for name, present in (
@@ -113,7 +117,8 @@ def _of_radiograph(radiograph: Radiograph, views: frozenset[str]) -> Case:
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         box_regions=tuple(box.region for box in radiograph.boxes),
         sites=tuple(box.site for box in radiograph.boxes),
-        flags=views | flags,
+        split=radiograph.split,
+        flags=more | flags,
     )
 
 
@@ -132,13 +137,22 @@ def _of_example(example: Example, root: Path) -> Case:
         boxes=np.array([b.edges for b in boxes], dtype=np.float64).reshape(-1, 4),
         box_regions=(only or "",) * len(boxes),
         sites=("",) * len(boxes),
+        split=example.split,
     )
 
 
-def _views(path: Path) -> dict[str, frozenset[str]]:
-    """Views of each file, where the table has such columns."""
-    with path.open(newline="", encoding="utf-8") as file:
+def _flags(data_dir: Path) -> dict[str, frozenset[str]]:
+    """Views of each file, and whether the publication tested on it, where the tables say so."""
+    published: set[str] = set()
+    listing = data_dir / "fracatlas_test.csv"
+    if listing.is_file():
+        with listing.open(newline="", encoding="utf-8") as file:
+            published = {row["file"] for row in csv.DictReader(file)}
+    with (data_dir / "images.csv").open(newline="", encoding="utf-8") as file:
         return {
-            row["file"]: frozenset(view for view in VIEWS if row.get(view) == "1")
+            row["file"]: frozenset(
+                [*(view for view in VIEWS if row.get(view) == "1")]
+                + (["published"] if row["file"] in published else [])
+            )
             for row in csv.DictReader(file)
         }

@@ -109,9 +109,36 @@ def evaluate_models(
         predictions = predict(suite, cases, variant, cache_dir=cache_dir, quiet=quiet)
         name = split if variant == "plain" else f"{split}_{variant}"
         _merge(figures, figures_of(suite.panel, predictions, name, draws=draws))
+    _merge(figures, published_figures(suite, data_dir, cache_dir=cache_dir, quiet=quiet))
     if per_kind:
         _merge(figures, {"router": refusals(suite, per_kind)})
     return figures
+
+
+def published_figures(
+    suite: Suite, data_dir: Path, *, cache_dir: Path | None = None, quiet: bool = False
+) -> Figures:
+    """mAP50 on the fractured images that the set's publication tested on, if there is a list.
+
+    Most of them are in our train split, which is drawn by patient and not by the publication:
+    "published_unseen" leaves those out, and is the honest one, of few images.
+    """
+    cases = [case for case in read_cases(data_dir, "all") if "published" in case.flags]
+    if not cases:
+        return {}
+    predictions = predict(suite, cases, cache_dir=cache_dir, quiet=quiet)
+    asked = readings_of(suite.panel, predictions.answers).asked
+    images = image_boxes(suite.panel, predictions, asked)
+    unseen = [row for row, case in enumerate(cases) if case.split != "train"]
+    found = {}
+    for name, rows in (("published", [*range(len(cases))]), ("published_unseen", unseen)):
+        score = _map50_of([images[row] for row in rows], predictions.blocks[rows])
+        found[name] = {"map50_fractured_only": score}
+    return {POOLED: found}
+
+
+def _map50_of(images: Sequence[ImageBoxes], blocks: NDArray[np.str_]) -> Interval:
+    return bootstrap_over(lambda rows: map50([images[i] for i in rows]), blocks, n=BOX_DRAWS)
 
 
 def figures_of(panel: Panel, predictions: Predictions, name: str, *, draws: int = 1000) -> Figures:

@@ -87,6 +87,21 @@ def test_refusal_is_measured_on_pictures_that_are_no_limbs(figures):
     assert figures["router"]["test"]["limbs_refused"].value == 0
 
 
+def test_the_publications_own_list_is_measured_apart(tmp_path, models):
+    """With and without the images that are in our train split."""
+    root = make_data(tmp_path / "set")
+    table = (root / "images.csv").read_text()
+    table = table.replace("000.png,128,128,test", "000.png,128,128,train")
+    (root / "images.csv").write_text(table)
+    (root / "fracatlas_test.csv").write_text("file\n000.png\n003.png\n006.png\nheld_back.png\n")
+
+    figures = evaluate_models(models, root, draws=5, per_kind=0, quiet=True)
+
+    assert figures[POOLED]["published"]["map50_fractured_only"].n == 3
+    assert figures[POOLED]["published_unseen"]["map50_fractured_only"].n == 2
+    assert figures[POOLED]["published"]["map50_fractured_only"].value > 0.99
+
+
 def test_models_that_read_pixels_give_the_same_figures(tmp_path, data, figures):
     """A whole network and a trunk with heads are both first class."""
     whole = evaluate_models(
