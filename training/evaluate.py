@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from training.cases import VIEWS, read_cases
+from training.cases import VIEWS, Case, read_cases
 from training.metrics import (
     ImageBoxes,
     Interval,
@@ -40,6 +40,7 @@ from training.metrics import (
     specificity_at,
     top_one_accuracy,
 )
+from training.occlusion import occlude
 from training.predictions import Predictions, ask, predict
 from training.strangers import strangers
 from training.stress import VARIANTS
@@ -72,6 +73,7 @@ def evaluate_models(
     draws: int = 1000,
     threads: int = 2,
     per_kind: int = 40,
+    occlusion: bool = False,
     quiet: bool = False,
 ) -> Figures:
     """Figures of the models of a folder on a split.
@@ -94,6 +96,8 @@ def evaluate_models(
         Of the bootstrap, by block.
     per_kind
         Out-of-scope pictures of each kind; 0 measures no refusal of them.
+    occlusion
+        Whether fractures are hidden to see if the models notice; three runs per fractured image.
 
     Returns
     -------
@@ -109,10 +113,38 @@ def evaluate_models(
         predictions = predict(suite, cases, variant, cache_dir=cache_dir, quiet=quiet)
         name = split if variant == "plain" else f"{split}_{variant}"
         _merge(figures, figures_of(suite.panel, predictions, name, draws=draws))
+    if occlusion:
+        found = occlusion_figures(suite, cases, draws=draws, quiet=quiet)
+        _merge(figures, {POOLED: {split: found}})
     _merge(figures, published_figures(suite, data_dir, cache_dir=cache_dir, quiet=quiet))
     if per_kind:
         _merge(figures, {"router": refusals(suite, per_kind)})
     return figures
+
+
+def occlusion_figures(
+    suite: Suite, cases: Sequence[Case], *, draws: int, quiet: bool = False
+) -> dict[str, Interval]:
+    """How far the logit falls when the fracture is hidden, and when something else is.
+
+    "occlusion_finds" is the share of images in which hiding the fracture takes more away; a model
+    that does not look at it is at a half.
+    """
+    results = occlude(suite, cases, quiet=quiet)
+    blocks = np.array([cases[r.row].block for r in results], dtype=np.str_)
+    at = np.array([r.at_fracture for r in results])
+    elsewhere = np.array([r.elsewhere for r in results])
+
+    def mean(values: NDArray[Any]) -> Interval:
+        return bootstrap_interval(lambda y, _: float(np.mean(y)), values, values, blocks, n=draws)
+
+    if not results:
+        return {}
+    return {
+        "occlusion_drop": mean(at),
+        "occlusion_drop_elsewhere": mean(elsewhere),
+        "occlusion_finds": mean(at > elsewhere),
+    }
 
 
 def published_figures(
@@ -663,6 +695,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--stressed", action="store_true")
     parser.add_argument("--variant", action="append", default=[], choices=sorted(VARIANTS))
+    parser.add_argument("--occlusion", action="store_true")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
@@ -682,6 +715,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cache_dir=given.cache,
         draws=given.draws,
         threads=given.threads,
+        occlusion=given.occlusion,
     )
     print_figures(figures, split=given.split)
     if given.into_cards:
