@@ -195,6 +195,7 @@ MORPHOLOGY = {
 
 # --- Equipment and other references ------------------------------------------------------------
 
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 PROCESSING_ALGORITHM = Code("Newcode1", "99IHE", "Processing Algorithm", Source.IHE)

@@ -37,7 +37,7 @@ class ReportedFinding:
     box: Box | None
 
 
-def reported_findings(reading: Reading) -> tuple[ReportedFinding, ...]:
+def reported_findings(reading: Reading, source: SourceStudy) -> tuple[ReportedFinding, ...]:
     """Return the findings that our objects show, in the order of the images.
 
     A positive region whose model locates nothing gives one finding without a box, so that no
@@ -52,7 +52,7 @@ def reported_findings(reading: Reading) -> tuple[ReportedFinding, ...]:
     counted: dict[str, int] = {}
     for image in reading.images:
         for region in image.readings:
-            name = codes.REGIONS[region.region].name.capitalize()
+            name = part_shown(region.region, source.image(image.SOPInstanceUID)).name.capitalize()
             for finding in region.findings or _unlocated(reading, image, region):
                 counted[name] = counted.get(name, 0) + 1
                 box = finding.box

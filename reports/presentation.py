@@ -55,7 +55,7 @@ def presentation_states(
         )
     options = options or PresentationOptions()
     boxed: dict[str, list[ReportedFinding]] = {}
-    for found in reported_findings(reading):
+    for found in reported_findings(reading, source):
         if found.box is not None:
             boxed.setdefault(found.image.SOPInstanceUID, []).append(found)
     states: list[Dataset] = []

@@ -115,6 +115,8 @@ class SourceImage:
         How the image asks to be shown.
     lossy
         Whether the pixels have been lossy-compressed ("01"), "" where unknown.
+    lossy_details
+        Ratio and method of that compression, as sent.
     """
 
     SOPClassUID: str
@@ -132,6 +134,7 @@ class SourceImage:
     aspect_ratio: tuple[int, int] = (1, 1)
     grayscale: Grayscale = Grayscale()
     lossy: str = ""
+    lossy_details: Item = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -384,6 +387,9 @@ class _Elements:
         return str(getattr(value, "original_string", value)).encode("ascii", "replace")
 
 
+_ASCII: Final = _Elements(("ISO_IR 6",))
+
+
 def _identity(first: Dataset, elements: _Elements) -> Iterator[Element]:
     for keyword in _TYPE_2:
         element = elements.get_or_empty(first, keyword)
@@ -462,6 +468,11 @@ def _image(header: Dataset) -> SourceImage:
         aspect_ratio=_aspect_ratio(header),
         grayscale=_grayscale(header),
         lossy=_text(header, "LossyImageCompression"),
+        lossy_details=tuple(
+            element
+            for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
+            if (element := _ASCII.get(header, keyword)) and element.value
+        ),
     )
 
 

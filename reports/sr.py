@@ -177,7 +177,7 @@ def _measurement_groups(reading: Reading, source: SourceStudy) -> Iterator[Datas
     prescribes (PixelMed), so one box is not mixed with findings that have none. Those then stand
     in the qualitative evaluations alone, where their region is Present anyway.
     """
-    findings = reported_findings(reading)
+    findings = reported_findings(reading, source)
     boxes = sum(found.finding.box is not None for found in findings)
     for found in findings:
         if found.finding.box is not None or boxes != 1:

@@ -8,6 +8,7 @@ from studies.model import Band, Laterality
 UNVERIFIED = "AI result, not verified by a physician."
 NOTHING_ANALYSED = "No image of this study was analysed."
 SIDE_NAMES = {Laterality.RIGHT: "right", Laterality.LEFT: "left", Laterality.BOTH: "both sides"}
+EXPERIMENTAL = "This model is experimental: the evidence for it is too thin to rely on its result."
 BAND_NAMES = {
     Band.POSITIVE: "fracture likely",
     Band.DOUBTFUL: "undetermined",
@@ -22,8 +23,12 @@ def percent(probability: float) -> str:
 
 def place_name(evaluation: Evaluation) -> str:
     """Return part and side: "Elbow, left"."""
-    name = evaluation.part.name.capitalize()
-    return name if evaluation.laterality is None else f"{name}, {SIDE_NAMES[evaluation.laterality]}"
+    return evaluation.part.name.capitalize() + side_of(evaluation.laterality)
+
+
+def side_of(laterality: Laterality | None) -> str:
+    """Return the side as it follows a part, ", left", and nothing where it is unknown."""
+    return "" if laterality is None else f", {SIDE_NAMES[laterality]}"
 
 
 def score_sentences(evaluation: Evaluation) -> str:
@@ -39,7 +44,5 @@ def score_sentences(evaluation: Evaluation) -> str:
     if seen.band is Band.DOUBTFUL:
         sentences.insert(1, "Undetermined: the probability lies between the two thresholds.")
     if seen.experimental:
-        sentences.append(
-            "This model is experimental: the evidence for it is too thin to rely on its result."
-        )
+        sentences.append(EXPERIMENTAL)
     return " ".join(sentences)

@@ -74,7 +74,7 @@ def test_a_text_beside_each_box_says_what_it_is():
 
     (text,) = state.GraphicAnnotationSequence[0].TextObjectSequence
 
-    assert text.UnformattedTextValue == "Hand or wrist 1: fracture? 91 %"
+    assert text.UnformattedTextValue == "Hand 1: fracture? 91 %"
     assert list(text.AnchorPoint) == [10, 20]
     assert state.GraphicAnnotationSequence[0].GraphicLayer == "AI_FINDINGS"
     assert state.GraphicLayerSequence[0].GraphicLayer == "AI_FINDINGS"
