@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -9,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +26,7 @@ from studies.errors import ConfigurationError
 PREFIX = "OSTEON_"
 CONFIG_VARIABLE = "OSTEON_CONFIG"
 TEST_PREFIX = "OSTEON_TEST_"  # read by our tests only, never by the node
+_LONGEST_SOCKET_FOLDER = 80  # bytes; leaves room for a name and a process id
 
 
 def _ae_title(value: str) -> str:
@@ -157,6 +160,9 @@ class Settings(_Section):
         A peer that is silent for so long within an association is aborted.
     listener_tls
         Serve TLS only, with these certificates.
+    fast_receive
+        Write data sets from the socket to the disk as they come. Without it, pynetdicom collects
+        each in memory first: slower, but by its public interface alone.
     reserve_bytes
         Room on the disk that receiving leaves for work in flight.
     max_instance_bytes
@@ -193,6 +199,7 @@ class Settings(_Section):
     max_pdu: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     listener_tls: TLSFiles | None = None
+    fast_receive: bool = True
     reserve_bytes: Annotated[int, Field(ge=0)] = 1024**3
     max_instance_bytes: Annotated[int, Field(ge=1024)] = 1024**3
     default_charset: str = "ISO_IR 100"
@@ -215,16 +222,29 @@ class Settings(_Section):
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'osteon.sqlite'}"
 
     @property
+    def socket_folder(self) -> Path:
+        """Folder of our unix sockets: in `data_dir`, or a short one of its own if that is too deep.
+
+        The path of a unix socket has 107 bytes at most (103 on macOS).
+        """
+        folder = self.data_dir.resolve() / "run"
+        if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER:
+            return folder
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        # Made for its owner alone, and refused if it is somebody else's (osteon.lock).
+        return Path(f"/tmp/osteon-{os.getuid()}-{digest}")  # noqa: S108
+
+    @property
     def embedded_broker_socket(self) -> Path:
         """Unix socket of the embedded Valkey."""
-        return self.data_dir.resolve() / "broker" / "valkey.sock"
+        return self.socket_folder / "valkey.sock"
 
     @property
     def resolved_broker_url(self) -> str:
         """The broker URL in force, as Celery reads it."""
         if self.broker_url:
             return self.broker_url
-        return f"redis+socket://{self.embedded_broker_socket}?virtual_host=0"
+        return f"redis+socket://{quote(str(self.embedded_broker_socket))}?virtual_host=0"
 
     def destination(self, name: str) -> Destination | None:
         """The destination of that name, or None if it is no longer configured."""
