@@ -13,7 +13,6 @@ from typing import Any, Self
 import structlog
 from pynetdicom import AE, _config, evt
 from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.association import Association
 from pynetdicom.transport import (
     AddressInformation,
     AssociationSocket,
@@ -28,6 +27,7 @@ from dicom_node.contexts import supported_contexts
 from dicom_node.handlers import Storage
 from dicom_node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.plain import PlainAssociation, handle_store, note_abort
+from dicom_node.streaming import StreamingAssociation
 from dicom_node.tls import server_context
 from studies.database import Database
 from studies.files import Files
@@ -41,6 +41,8 @@ REQUEST_SECONDS = 15.0
 # A spool file that nobody has written to for so long belongs to nobody.
 ABANDONED_SECONDS = 3600.0
 HOUSEKEEPING_SECONDS = 5.0
+# An association that keeps an instance at this moment may finish that.
+STOP_SECONDS = 30.0
 
 _log = structlog.get_logger()
 
@@ -104,7 +106,8 @@ class Listener:
         OSError
             If the address cannot be bound.
         """
-        if self._settings.open_node:
+        settings = self._settings
+        if settings.open_node:
             _log.warning(
                 "OPEN NODE: anybody who reaches this address may send; set sources instead",
                 host=self._address[0],
@@ -113,9 +116,10 @@ class Listener:
             self._ae,
             self._address,
             self._handlers(),
-            association_class=PlainAssociation,
+            association_class=StreamingAssociation if settings.fast_receive else PlainAssociation,
+            storage=self._storage,
             tls=self._tls,
-            network_seconds=self._settings.network_seconds,
+            network_seconds=settings.network_seconds,
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="listener"
@@ -131,9 +135,10 @@ class Listener:
         self._thread.join()
         associations = server.active_associations
         for association in associations:
-            association.abort()
+            association.stop()
         for association in associations:
-            association.join(timeout=REQUEST_SECONDS)
+            if association.record is not None:  # else it has not been let in, and holds nothing
+                association.join(timeout=STOP_SECONDS)
         self._book.close_what_is_left()
 
     def keep_house(self) -> None:
@@ -156,7 +161,7 @@ class Listener:
         return [
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_ACSE_RECV, note_abort),
-            (evt.EVT_C_STORE, handle_store, [self._storage]),
+            (evt.EVT_C_STORE, handle_store),
         ]
 
     def _admit(self, event: evt.Event) -> None:
@@ -204,12 +209,14 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         address: tuple[str, int],
         handlers: list[Any],
         *,
-        association_class: type[Association],
+        association_class: type[PlainAssociation | StreamingAssociation],
+        storage: Storage,
         tls: ssl.SSLContext | None,
         network_seconds: float,
     ) -> None:
         self.handlers = handlers
         self.association_class = association_class
+        self.storage = storage
         self.tls = tls
         self.network_seconds = network_seconds
         super().__init__(
@@ -256,11 +263,12 @@ class _RequestHandler(RequestHandler):  # type: ignore[misc]
             return False
         return True
 
-    def _create_association(self) -> Association:
+    def _create_association(self) -> PlainAssociation | StreamingAssociation:
         """As the inherited method does it, but of our class."""
         server = self.server
         association = server.association_class(server.ae, MODE_ACCEPTOR)
         association._server = server  # noqa: SLF001
+        association.storage = server.storage
         association.name = f"AcceptorThread {self.client_address[0]}:{self.client_address[1]}"
         association.set_socket(AssociationSocket(association, client_socket=self.request))
         association.acceptor.maximum_length = server.ae.maximum_pdu_size

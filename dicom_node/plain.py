@@ -24,10 +24,13 @@ class PlainAssociation(Association):  # type: ignore[misc]
     Attributes
     ----------
     record
-        Set once it has been accepted.
+        Set once it is let in.
+    storage
+        Where its instances go; set before it starts.
     """
 
     record: AssociationRecord | None = None
+    storage: Storage
     aborted_by_peer = False
 
     def run_reactor(self) -> None:
@@ -37,6 +40,10 @@ class PlainAssociation(Association):  # type: ignore[misc]
         finally:
             if self.record is not None:
                 self.record.close(self._outcome())
+
+    def stop(self) -> None:
+        """End it from another thread."""
+        self.abort()
 
     def _outcome(self) -> Outcome:
         if self.is_released:
@@ -50,7 +57,7 @@ def note_abort(event: evt.Event) -> None:
         event.assoc.aborted_by_peer = True
 
 
-def handle_store(event: evt.Event, storage: Storage) -> Dataset:
+def handle_store(event: evt.Event) -> Dataset:
     """Answer a C-STORE request (EVT_C_STORE)."""
     association: Any = event.assoc
     request = StoreRequest(
@@ -59,7 +66,9 @@ def handle_store(event: evt.Event, storage: Storage) -> Dataset:
         TransferSyntaxUID=str(event.context.transfer_syntax),
         sender=association.record.sender,
     )
-    incoming = storage.begin(association.record, request, str(event.context.abstract_syntax))
+    incoming = association.storage.begin(
+        association.record, request, str(event.context.abstract_syntax)
+    )
     with event.request.DataSet.getbuffer() as data:
         incoming.write(data)
     answer = incoming.finish()

@@ -8,11 +8,12 @@ import struct
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom.dsutils import decode, encode
+from pynetdicom.dsutils import decode
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -62,32 +63,44 @@ class RawAssociation:
             self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.message_id = 0
         self.is_open = True
-        self.socket.sendall(_associate_rq(contexts, called, calling, max_pdu))
+        try:
+            self.accepted = self._associate(_associate_rq(contexts, called, calling, max_pdu))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _associate(self, request: bytes) -> set[int]:
+        self.socket.sendall(request)
         kind, body = self.read_pdu()
         if kind == 0x03:
             rejected = A_ASSOCIATE_RJ()
             rejected.decode(_whole(kind, body))
             primitive = rejected.to_primitive()
-            self.socket.close()
             raise Rejected((primitive.result, primitive.result_source, primitive.diagnostic))
         if kind != 0x02:
             raise Ended(f"PDU type {kind}")
         accepted = A_ASSOCIATE_AC()
         accepted.decode(_whole(kind, body))
         results = accepted.to_primitive().presentation_context_definition_results_list
-        self.accepted = {cx.context_id for cx in results if cx.result == 0}
+        return {cx.context_id for cx in results if cx.result == 0}
 
-    def command(self, context: int = 1, **elements: Any) -> bytes:
-        """An encoded command set; C-STORE-RQ unless the elements say other."""
+    def command(self, **elements: str | int) -> bytes:
+        """An encoded command set (PS3.7 6.3.1); C-STORE-RQ unless the elements say other.
+
+        Encoded by hand: the values may be such as no library would write.
+        """
         self.message_id += 1
-        command = Dataset()
-        command.CommandField = 0x0001
-        command.MessageID = self.message_id
-        command.Priority = 0
-        command.CommandDataSetType = 0x0001
-        for keyword, value in elements.items():
-            setattr(command, keyword, value)
-        encoded: bytes = encode(command, True, True)
+        values: dict[str, str | int] = {
+            "CommandField": 0x0001,
+            "MessageID": self.message_id,
+            "Priority": 0,
+            "CommandDataSetType": 0x0001,
+            **elements,
+        }
+        encoded = b"".join(
+            _element(tag, values[keyword])
+            for tag, keyword in sorted((tag_for_keyword(k) or 0, k) for k in values)
+        )
         return struct.pack("<HHLL", 0, 0, 4, len(encoded)) + encoded
 
     def send_pdus(self, *pdus: Iterable[tuple[int, int, bytes]]) -> None:
@@ -212,6 +225,16 @@ def pdata(items: Iterable[tuple[int, int, bytes]]) -> bytes:
         for context, control, fragment in items
     )
     return struct.pack(">BxL", 0x04, len(body)) + body
+
+
+def _element(tag: int, value: str | int) -> bytes:
+    """One element of a command set: implicit VR little endian, UI or US."""
+    if isinstance(value, int):
+        encoded = struct.pack("<H", value)
+    else:
+        encoded = value.encode("latin-1")
+        encoded += b"\0" * (len(encoded) % 2)
+    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(encoded)) + encoded
 
 
 def _associate_rq(
