@@ -23,6 +23,7 @@ PLACE_CELLS: Final = 16
 
 _IN_VIEW: Final = 0.55  # share of a region's place at or above which it is in view
 _OUT_OF_VIEW: Final = 0.12  # share at or below which it is not
+_MIDDLE: Final = 0.5  # of a view's middle that the region must hold which names the view
 _FILLS: Final = 0.45  # share of the view's anatomy at or above which a region is in view
 _BOX_IN: Final = 0.6  # share of a box at or above which its fracture is in view
 _BOX_OUT: Final = 0.1  # share at or below which it is not
@@ -252,13 +253,38 @@ def view_targets(
     )
 
 
-def _regions_in(radiograph: Radiograph, places: Floats | None, view: View) -> Floats:
-    """[labels] in view by the share of their place that the view holds; NaN in between."""
-    whole = region_targets(radiograph)
+def middle_label(radiograph: Radiograph, places: Floats | None, view: View) -> int:
+    """Index of the label on which a view is centred, or -1 if none stands out.
+
+    A view of the whole image has the image's own; another the one that holds most of
+    the anatomy in the middle half of the view.
+    """
+    middle, shown = _cells_in_view(radiograph, view)
+    if shown.all():
+        return -1 if radiograph.multiview else LABELS.index(radiograph.primary)
+    if places is None:
+        return -1
+    mass = places.reshape(len(LABELS), -1)[:, middle].sum(1)
+    first = int(mass.argmax())
+    return first if mass[first] >= max(_MIDDLE * float(mass.sum()), 1e-3) else -1
+
+
+def _cells_in_view(
+    radiograph: Radiograph, view: View
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Cells of the grid of places that are in the middle half of a view, and in all of it."""
     grid = (np.arange(PLACE_CELLS) + 0.5) / PLACE_CELLS
     x, y = np.meshgrid(grid * radiograph.width, grid * radiograph.height)
     inside = view.to_view(np.stack([x.ravel(), y.ravel()], 1))
+    middle = ((inside > 0.25) & (inside < 0.75)).all(1)
     shown = ((inside > 0) & (inside < 1)).all(1)
+    return np.asarray(middle), np.asarray(shown)
+
+
+def _regions_in(radiograph: Radiograph, places: Floats | None, view: View) -> Floats:
+    """[labels] in view by the share of their place that the view holds; NaN in between."""
+    whole = region_targets(radiograph)
+    _, shown = _cells_in_view(radiograph, view)
     if shown.all():
         return whole
     if places is None:
@@ -308,6 +334,7 @@ def augmented_sample(
         box_regions=owners,
         ignored=np.array(cut_moved, np.float32).reshape(-1, 4),
         limb=limb,
+        centre_label=middle_label(radiograph, places, view),
     )
 
 

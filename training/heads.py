@@ -18,6 +18,9 @@ from training.samples import Sample, collate
 
 Half = NDArray[np.float16]
 
+_FLAT_AXIS = 1e-3
+"""Of the largest singular value: an axis below this is noise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -81,16 +84,18 @@ def fit_distance(network: Network, pooled: Tensor) -> None:
     The slope stays zero (the witness is silent) until `set_radius`.
     """
     head = network.limb
-    count = head.whiten.out_features
     mean = pooled.mean(0)
-    centred = (pooled - mean).double()
-    _, values, axes = torch.linalg.svd(centred, full_matrices=False)
-    scale = np.sqrt(len(pooled)) / values[:count].clamp(min=1e-6)
+    _, values, axes = torch.linalg.svd((pooled - mean).double(), full_matrices=False)
+    # Axes along which nothing varies would turn rounding into distance.
+    count = min(head.whiten.out_features, int((values > _FLAT_AXIS * values[0]).sum()))
+    scale = np.sqrt(len(pooled)) / values[:count]
     weight = (axes[:count] * scale[:, None]).float()
+    # The mean over all axes is 1 for limbs, also where some are left out.
+    weight *= (head.whiten.out_features / max(count, 1)) ** 0.5
     head.whiten.weight.zero_()
     head.whiten.bias.zero_()
-    head.whiten.weight[: len(weight)] = weight
-    head.whiten.bias[: len(weight)] = -(weight @ mean)
+    head.whiten.weight[:count] = weight
+    head.whiten.bias[:count] = -(weight @ mean)
 
 
 @torch.no_grad()
@@ -152,7 +157,7 @@ def train_heads(
             optimizer.step()
             schedule.step()
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
         count = max(1, len(order) // batch)
         history.append({name: value / count for name, value in sums.items()})
     return history

@@ -15,6 +15,7 @@ class Weights:
     """How much each task counts."""
 
     regions: float = 1.0
+    primary: float = 0.3
     places: float = 0.3
     limb: float = 0.5
     fracture: float = 1.0
@@ -27,6 +28,7 @@ def task_losses(outputs: Outputs, batch: Batch, smoothing: float = 0.0) -> dict[
     """Loss of each task of `Weights`, before weighting."""
     return {
         "regions": known_cross_entropy(outputs.region_logits, batch.regions, smoothing),
+        "primary": primary_loss(outputs.region_logits, batch.centre_labels),
         "places": place_loss(outputs.region_maps, batch),
         "limb": known_cross_entropy(outputs.limb_logit, batch.limb, smoothing),
         "fracture": known_cross_entropy(outputs.fracture_logits, batch.fractures, smoothing),
@@ -49,6 +51,14 @@ def known_cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) 
     wanted = wanted * (1 - smoothing) + smoothing / 2
     each = functional.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def primary_loss(region_logits: Tensor, centre_labels: Tensor) -> Tensor:
+    """The region on which a view is centred has the highest logit of those in view."""
+    known = centre_labels >= 0
+    if not known.any():
+        return region_logits.sum() * 0.0
+    return functional.cross_entropy(region_logits[known].float(), centre_labels[known])
 
 
 def place_loss(region_maps: Tensor, batch: Batch) -> Tensor:

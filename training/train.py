@@ -235,6 +235,8 @@ class Tuner:
         self.normal_odds = _even_odds(self.normal)
         self.broken_odds = _even_odds(self.broken)
         network.trunk.freeze_early_stages()
+        # The distance was measured on another trunk's features: silent until it is again.
+        network.limb.slope.zero_()
         self.average = copy.deepcopy(network).requires_grad_(requires_grad=False)
         trunk = [p for p in network.trunk.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -331,7 +333,16 @@ class Tuner:
                     kept = time.monotonic()
         self.validate()
         self.keep()
-        return self.out_dir / BEST
+        return self.finish()
+
+    def finish(self) -> Path:
+        """Measure the limb head's distance on the best weights' own features, and keep them."""
+        path = self.out_dir / BEST
+        state = torch.load(path, weights_only=True)
+        self.average.load_state_dict(state["model"])
+        measure_distance(self.average, self.train, self.places, self.recipe)
+        save(path, self.average, self.recipe, {"step": state["step"]})
+        return path
 
     def learn(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step; returns each task's loss."""
@@ -382,6 +393,37 @@ class Tuner:
             self.waited += 1
         self.network.train()
         return found
+
+
+@torch.no_grad()
+def measure_distance(
+    network: Network,
+    radiographs: Sequence[Radiograph],
+    places: Mapping[str, Floats],
+    recipe: Recipe,
+    *,
+    views: int = 1000,
+) -> None:
+    """Let the limb head know how limbs look to this trunk: whole plates and views, half each."""
+    network.eval()
+    rng = np.random.default_rng([recipe.seed, 10**8])
+    order = rng.permutation(len(radiographs))[: max(2, views // 2)]
+    pooled: list[torch.Tensor] = []
+    for begin in range(0, len(order), 8):
+        samples = []
+        for index in order[begin : begin + 8]:
+            one = radiographs[int(index)]
+            samples.append(plain_sample(one, recipe.size))
+            place = places.get(one.path.name)
+            view = augmented_sample(one, place, rng, recipe.size, recipe.augment)
+            samples += [view] if view.limb == 1.0 else []
+        pixels = torch.from_numpy(np.stack([s.pixels for s in samples]))
+        with torch.autocast("cpu", torch.bfloat16):
+            layer3, layer4 = network.trunk(pixels.contiguous(memory_format=torch.channels_last))
+        pooled.append(network.limb.pool(layer3.float(), layer4.float()))
+    every = torch.cat(pooled)
+    fit_distance(network, every)
+    set_radius(network, every)
 
 
 def _even_odds(radiographs: Sequence[Radiograph]) -> np.ndarray[Any, np.dtype[np.float64]]:
