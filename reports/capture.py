@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from reports import codes, uids
-from reports.dataset import code_item, new_dataset, plain, put, put_identity, put_items, reference
-from reports.document import Device, content_time, put_equipment, put_series
+from reports import codes
+from reports.dataset import code_item, new_dataset, plain, put, put_items, reference
+from reports.document import (
+    Device,
+    SeriesOptions,
+    check_same_study,
+    put_content_time,
+    put_header,
+)
 from reports.drawing import Canvas, Line, Mark, Picture, annotated, page
 from reports.findings import (
     ReportedFinding,
@@ -36,8 +41,8 @@ KIND = "sc"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CaptureOptions:
-    """How a destination wants its captures; see `reports.document.Options`.
+class CaptureOptions(SeriesOptions):
+    """How a destination wants its captures.
 
     Attributes
     ----------
@@ -48,7 +53,6 @@ class CaptureOptions:
     series_number: int = 9103
     series_description: str = "Osteon AI captures"
     longest_side: int = 1600
-    local_zone: tzinfo = UTC
 
     @property
     def variant(self) -> str:
@@ -70,7 +74,7 @@ def summary_page(
     pictures
         By SOP Instance UID, as `reports.drawing.Picture`; an image without one is only named.
     """
-    _same_study(reading, source)
+    check_same_study(reading, source)
     options = options or CaptureOptions()
     marks = _marks_by_image(reading, source)
     thumbnails = [
@@ -105,7 +109,7 @@ def annotated_copies(
     heat_maps
         By SOP Instance UID, [h, w], 0 to 1: shown beside the image.
     """
-    _same_study(reading, source)
+    check_same_study(reading, source)
     options = options or CaptureOptions()
     marks = _marks_by_image(reading, source)
     copies: list[Dataset] = []
@@ -203,13 +207,6 @@ def _aspect_ratio(known: SourceImage | None) -> tuple[int, int]:
     return (1, 1) if known is None else known.aspect_ratio
 
 
-def _same_study(reading: Reading, source: SourceStudy) -> None:
-    if reading.StudyInstanceUID != source.StudyInstanceUID:
-        raise ValueError(
-            f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
-        )
-
-
 # --- The object --------------------------------------------------------------------------------
 
 
@@ -225,26 +222,23 @@ def _capture(
 ) -> Dataset:
     """Return the capture as an image; its pixels are new, so it has neither spacing nor window."""
     capture = new_dataset()
-    put_identity(capture, source)
-    put(capture, "SOPClassUID", SecondaryCaptureImageStorage)
-    uid = uids.instance_uid(reading, KIND, device.uid, options.variant, part)
-    put(capture, "SOPInstanceUID", uid)
-    put_series(
+    put_header(
         capture,
+        reading,
+        source,
+        device,
+        options,
+        kind=KIND,
+        SOPClassUID=SecondaryCaptureImageStorage,
         # Not that of the images: hanging protocols would hang a capture as a primary image.
         Modality="OT",
-        uid=uids.series_uid(reading, KIND, device.uid, options.variant),
-        number=options.series_number,
-        description=options.series_description,
+        part=part,
         place=place,
     )
     put(capture, "Laterality", "")
-    put_equipment(capture, reading, source, device, strict=False)
-    made_at = content_time(reading, source, options.local_zone)
-    for keyword in ("ContentDate", "DateOfSecondaryCapture"):
-        put(capture, keyword, made_at.strftime("%Y%m%d"))
-    for keyword in ("ContentTime", "TimeOfSecondaryCapture"):
-        put(capture, keyword, made_at.strftime("%H%M%S"))
+    put_content_time(capture, reading, source, options)
+    put(capture, "DateOfSecondaryCapture", capture.ContentDate)
+    put(capture, "TimeOfSecondaryCapture", capture.ContentTime)
     put(capture, "ConversionType", "WSD")
     put(capture, "ImageType", ["DERIVED", "SECONDARY"])
     put(capture, "PatientOrientation", "")

@@ -7,12 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    Comprehensive3DSRStorage,
-    ComprehensiveSRStorage,
-    EnhancedSRStorage,
-)
 
 from reports import codes, uids
 from reports.content import HAS_OBS_CONTEXT, coded, text, uid_reference
@@ -30,8 +24,6 @@ from studies.model import ImageReading, ModelRef, ProducedObject, Reading
 
 MANUFACTURER = "Osteon"
 MODEL_NAME = "Osteon"
-MEASUREMENT_REPORT_CLASSES = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
-"""What can hold TID 1500, the one to try first at the head."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,41 +47,25 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How a destination wants its SR documents.
+class SeriesOptions:
+    """How a destination wants the series of one kind of object.
 
     Attributes
     ----------
-    sop_class
-        Comprehensive 3D SR, or an older class for a peer that rejects it.
-    strict_codes
-        Connectathon mode: only codes that the validators' context groups of 2022 know, and IHE
-        AIR's placeholder as the purpose of an algorithm.
     series_number, series_description
         The same in every study, so that the rules of a PACS can recognise the series.
     local_zone
         For content times where the images state no time zone.
-
-    Raises
-    ------
-    ValueError
-        If the SOP class cannot hold measurements with coordinates.
     """
 
-    sop_class: UID = Comprehensive3DSRStorage
-    strict_codes: bool = False
-    series_number: int = 9101
-    series_description: str = "Osteon AI fracture report"
+    series_number: int
+    series_description: str
     local_zone: tzinfo = UTC
-
-    def __post_init__(self) -> None:
-        if self.sop_class not in MEASUREMENT_REPORT_CLASSES:
-            raise ValueError(f"{self.sop_class} ({self.sop_class.name}) cannot hold TID 1500")
 
     @property
     def variant(self) -> str:
-        """What makes two documents of the same reading different; goes into their UIDs."""
-        return f"{self.sop_class} {'strict' if self.strict_codes else 'real'}"
+        """What makes two objects of the same reading different; goes into their UIDs."""
+        return ""
 
 
 def content_time(reading: Reading, source: SourceStudy, local_zone: tzinfo = UTC) -> datetime:
@@ -106,24 +82,53 @@ def content_time(reading: Reading, source: SourceStudy, local_zone: tzinfo = UTC
     return reading.created_at.astimezone(timezone(shift))
 
 
-def put_series(
-    dataset: Dataset, *, Modality: str, uid: str, number: int, description: str, place: int = 1
+def check_same_study(reading: Reading, source: SourceStudy) -> None:
+    """Raise ValueError if a reading would go out under another study's patient."""
+    if reading.StudyInstanceUID != source.StudyInstanceUID:
+        raise ValueError(
+            f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
+        )
+
+
+def put_header(
+    dataset: Dataset,
+    reading: Reading,
+    source: SourceStudy,
+    device: Device,
+    options: SeriesOptions,
+    *,
+    kind: str,
+    SOPClassUID: str,
+    Modality: str,
+    part: str = "",
+    place: int = 1,
+    strict: bool = False,
 ) -> None:
-    """Put the elements of a series that we open.
+    """Put what every object of ours has: identity, UIDs, series and equipment.
 
     Parameters
     ----------
+    kind, part
+        As in `reports.uids.instance_uid`.
     place
-        InstanceNumber within it, from 1.
+        InstanceNumber within the series, from 1.
+    strict
+        Name the purpose of an algorithm as IHE AIR does.
     """
+    put_identity(dataset, source)
+    variant = options.variant
+    put(dataset, "SOPClassUID", SOPClassUID)
+    uid = uids.instance_uid(reading, kind, device.uid, variant, part)
+    put(dataset, "SOPInstanceUID", uid)
     put(dataset, "Modality", Modality)
-    put(dataset, "SeriesInstanceUID", uid)
-    put(dataset, "SeriesNumber", number)
-    put(dataset, "SeriesDescription", plain(description))
+    put(dataset, "SeriesInstanceUID", uids.series_uid(reading, kind, device.uid, variant))
+    put(dataset, "SeriesNumber", options.series_number)
+    put(dataset, "SeriesDescription", plain(options.series_description))
     put(dataset, "InstanceNumber", place)
+    _put_equipment(dataset, reading, source, device, strict=strict)
 
 
-def put_equipment(
+def _put_equipment(
     dataset: Dataset, reading: Reading, source: SourceStudy, device: Device, *, strict: bool
 ) -> None:
     """Put who made this (C.7.5.1, C.7.5.2) and who contributed (C.12.1): devices and models."""
@@ -155,43 +160,32 @@ def _model_item(model: ModelRef, device: Device, purpose: codes.Code) -> Dataset
     )
 
 
-def sr_document(
-    root: Dataset,
+def put_content_time(
+    dataset: Dataset, reading: Reading, source: SourceStudy, options: SeriesOptions
+) -> None:
+    """Put when the content was made."""
+    made_at = content_time(reading, source, options.local_zone)
+    put(dataset, "ContentDate", made_at.strftime("%Y%m%d"))
+    put(dataset, "ContentTime", made_at.strftime("%H%M%S"))
+
+
+def put_sr_general(
+    document: Dataset,
     reading: Reading,
     source: SourceStudy,
-    device: Device,
-    options: Options,
+    options: SeriesOptions,
     *,
-    kind: str,
     predecessor: ProducedObject | None,
-) -> Dataset:
-    """Return a complete SR document around its root container.
+) -> None:
+    """Put SR Document Series and SR Document General (C.17.1, C.17.2).
 
     Parameters
     ----------
-    kind
-        As in `reports.uids.instance_uid`.
     predecessor
         The document of the same study that this one replaces.
     """
-    document = root
-    put_identity(document, source)
-    put(document, "SOPClassUID", options.sop_class)
-    uid = uids.instance_uid(reading, kind, device.uid, options.variant)
-    put(document, "SOPInstanceUID", uid)
-    put_series(
-        document,
-        Modality="SR",
-        uid=uids.series_uid(reading, kind, device.uid, options.variant),
-        number=options.series_number,
-        description=options.series_description,
-    )
     put(document, "ReferencedPerformedProcedureStepSequence", [])
-    put_equipment(document, reading, source, device, strict=options.strict_codes)
-
-    made_at = content_time(reading, source, options.local_zone)
-    put(document, "ContentDate", made_at.strftime("%Y%m%d"))
-    put(document, "ContentTime", made_at.strftime("%H%M%S"))
+    put_content_time(document, reading, source, options)
     put(document, "CompletionFlag", "COMPLETE")
     put(document, "VerificationFlag", "UNVERIFIED")
     put(document, "PreliminaryFlag", "PRELIMINARY")
@@ -199,35 +193,29 @@ def sr_document(
     if source.requests:
         put(document, "ReferencedRequestSequence", source_items(source.requests))
     if reading.images:
-        evidence = hierarchical_references(reading.StudyInstanceUID, reading.images)
+        evidence = study_references(reading.StudyInstanceUID, instances_of(reading.images))
         put(document, "CurrentRequestedProcedureEvidenceSequence", evidence)
     if predecessor is not None:
-        earlier = study_references(
-            reading.StudyInstanceUID,
-            [
-                (
-                    predecessor.SeriesInstanceUID,
-                    predecessor.SOPClassUID,
-                    predecessor.SOPInstanceUID,
-                )
-            ],
+        earlier = (
+            predecessor.SeriesInstanceUID,
+            predecessor.SOPClassUID,
+            predecessor.SOPInstanceUID,
         )
-        put(document, "PredecessorDocumentsSequence", earlier)
-    return document
+        replaced = study_references(reading.StudyInstanceUID, [earlier])
+        put(document, "PredecessorDocumentsSequence", replaced)
 
 
-def hierarchical_references(StudyInstanceUID: str, images: Iterable[ImageReading]) -> list[Dataset]:
-    """Return references to images, by study and series (PS3.3 table C.17-3)."""
-    return study_references(
-        StudyInstanceUID,
-        [(image.SeriesInstanceUID, image.SOPClassUID, image.SOPInstanceUID) for image in images],
-    )
+InstanceUIDs = tuple[str, str, str]
+"""SeriesInstanceUID, SOPClassUID, SOPInstanceUID."""
 
 
-def study_references(
-    StudyInstanceUID: str, instances: Iterable[tuple[str, str, str]]
-) -> list[Dataset]:
-    """Return references to (SeriesInstanceUID, SOPClassUID, SOPInstanceUID), in their order."""
+def instances_of(images: Iterable[ImageReading]) -> list[InstanceUIDs]:
+    """Return the UIDs of images, for references to them."""
+    return [(image.SeriesInstanceUID, image.SOPClassUID, image.SOPInstanceUID) for image in images]
+
+
+def study_references(StudyInstanceUID: str, instances: Iterable[InstanceUIDs]) -> list[Dataset]:
+    """Return references to instances of one study (PS3.3 table C.17-3), in their order."""
     by_series: dict[str, list[Dataset]] = {}
     for series, SOPClassUID, SOPInstanceUID in instances:
         by_series.setdefault(series, []).append(reference(SOPClassUID, SOPInstanceUID))

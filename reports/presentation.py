@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 
 from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from reports import uids
 from reports.content import outline
-from reports.dataset import new_dataset, plain, put, put_identity, reference
-from reports.document import Device, content_time, put_equipment, put_series
+from reports.dataset import new_dataset, plain, put, reference
+from reports.document import (
+    Device,
+    SeriesOptions,
+    check_same_study,
+    content_time,
+    put_header,
+)
 from reports.findings import ReportedFinding, reported_findings
 from reports.source import Grayscale, Lut, SourceImage, SourceStudy
 from studies.model import ImageReading, Laterality, Reading
@@ -25,12 +29,11 @@ _SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PresentationOptions:
-    """How a destination wants its presentation states; see `reports.document.Options`."""
+class PresentationOptions(SeriesOptions):
+    """How a destination wants its presentation states."""
 
     series_number: int = 9102
     series_description: str = "Osteon AI findings overlay"
-    local_zone: tzinfo = UTC
 
 
 def presentation_states(
@@ -49,10 +52,7 @@ def presentation_states(
     ValueError
         If reading and source are of different studies.
     """
-    if reading.StudyInstanceUID != source.StudyInstanceUID:
-        raise ValueError(
-            f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
-        )
+    check_same_study(reading, source)
     options = options or PresentationOptions()
     boxed: dict[str, list[ReportedFinding]] = {}
     for found in reported_findings(reading, source):
@@ -83,19 +83,19 @@ def _state(
     place: int,
 ) -> Dataset:
     seen = findings[0].image
-    state = new_dataset(SOPClassUID=GrayscaleSoftcopyPresentationStateStorage)
-    put_identity(state, source)
-    uid = uids.instance_uid(reading, KIND, device.uid, part=seen.SOPInstanceUID)
-    put(state, "SOPInstanceUID", uid)
-    put_series(
+    state = new_dataset()
+    put_header(
         state,
+        reading,
+        source,
+        device,
+        options,
+        kind=KIND,
+        SOPClassUID=GrayscaleSoftcopyPresentationStateStorage,
         Modality="PR",
-        uid=uids.series_uid(reading, KIND, device.uid),
-        number=options.series_number,
-        description=options.series_description,
+        part=seen.SOPInstanceUID,
         place=place,
     )
-    put_equipment(state, reading, source, device, strict=False)
     _put_identification(state, reading, source, options)
     _put_relationship(state, seen)
     _put_displayed_area(state, seen, known)

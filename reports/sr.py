@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from reports import codes
 from reports.content import (
@@ -24,7 +31,14 @@ from reports.content import (
     time,
     uid_reference,
 )
-from reports.document import Device, Options, device_observer, sr_document
+from reports.document import (
+    Device,
+    SeriesOptions,
+    check_same_study,
+    device_observer,
+    put_header,
+    put_sr_general,
+)
 from reports.findings import (
     Evaluation,
     ReportedFinding,
@@ -44,6 +58,42 @@ from studies.model import (
 )
 
 KIND = "sr"
+
+MEASUREMENT_REPORT_CLASSES = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
+"""What can hold TID 1500, the one to try first at the head."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options(SeriesOptions):
+    """How a destination wants its measurement reports.
+
+    Attributes
+    ----------
+    sop_class
+        Comprehensive 3D SR, or an older class for a peer that rejects it.
+    strict_codes
+        Connectathon mode: only codes that the validators' context groups of 2022 know, and IHE
+        AIR's placeholder as the purpose of an algorithm.
+
+    Raises
+    ------
+    ValueError
+        If the SOP class cannot hold measurements with coordinates.
+    """
+
+    series_number: int = 9101
+    series_description: str = "Osteon AI fracture report"
+    sop_class: UID = Comprehensive3DSRStorage
+    strict_codes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sop_class not in MEASUREMENT_REPORT_CLASSES:
+            raise ValueError(f"{self.sop_class} ({self.sop_class.name}) cannot hold TID 1500")
+
+    @property
+    def variant(self) -> str:
+        """What makes two reports of the same reading different; goes into their UIDs."""
+        return f"{self.sop_class} {'strict' if self.strict_codes else 'real'}"
 
 
 def measurement_report(
@@ -72,10 +122,7 @@ def measurement_report(
     ValueError
         If reading and source are of different studies.
     """
-    if reading.StudyInstanceUID != source.StudyInstanceUID:
-        raise ValueError(
-            f"reading of {reading.StudyInstanceUID}, headers of {source.StudyInstanceUID}"
-        )
+    check_same_study(reading, source)
     options = options or Options()
     evaluations = evaluations_of(reading, source)
     children = [
@@ -89,8 +136,20 @@ def measurement_report(
         children.append(container(CONTAINS, codes.IMAGING_MEASUREMENTS, groups))
     children.append(_qualitative_evaluations(reading, evaluations))
 
-    root = container(None, codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
-    return sr_document(root, reading, source, device, options, kind=KIND, predecessor=predecessor)
+    report = container(None, codes.IMAGING_MEASUREMENT_REPORT, children, template="1500")
+    put_header(
+        report,
+        reading,
+        source,
+        device,
+        options,
+        kind=KIND,
+        SOPClassUID=options.sop_class,
+        Modality="SR",
+        strict=options.strict_codes,
+    )
+    put_sr_general(report, reading, source, options, predecessor=predecessor)
+    return report
 
 
 # --- What is said of each region ---------------------------------------------------------------

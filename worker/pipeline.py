@@ -16,9 +16,9 @@ from pydicom.dataset import Dataset
 from sqlalchemy.exc import SQLAlchemyError
 
 from reports.dataset import encode
-from reports.document import Device, Options
+from reports.document import Device
 from reports.source import SourceStudy, source_study
-from reports.sr import KIND, measurement_report
+from reports.sr import KIND, Options, measurement_report
 from reports.uids import deployment_uid, instance_uid
 from studies.catalogue import Catalogue
 from studies.clock import Clock, utc_now

@@ -14,9 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from reports.dataset import encode
-from reports.document import Options
 from reports.source import source_study
-from reports.sr import measurement_report
+from reports.sr import Options, measurement_report
 from studies.model import Box, Laterality, ObjectKind, ProducedObject, Reading, Region
 from tests.support.dicom_making import ABSENT, make, to_bytes
 from tests.support.identities import IDENTITIES, with_identity
