@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,7 +111,7 @@ class StudyReader:
             return Status.FAILED if self._lifecycle.fail(lease, str(error)) else None
         except SQLAlchemyError:
             raise  # the database is away: the reaper gives the study back once it is there again
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A defect of ours must not stop the node: the study is tried again, a bounded number
             # of times, and then waits for a person as FAILED. The text may repeat a value of the
             # file, and so the patient's name: it goes nowhere.
@@ -186,12 +185,11 @@ class StudyReader:
         return replace(analysis.image, heat_map=name)
 
     def _headers(self, instances: Sequence[Instance]) -> list[Dataset]:
-        return [
-            dcmread(
-                io.BytesIO(self._files.read(instance.path)), stop_before_pixels=True, force=True
-            )
-            for instance in instances
-        ]
+        paths = [self._files.absolute(instance.path) for instance in instances]
+        try:
+            return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+        except OSError as error:
+            raise TemporaryError(f"an image cannot be opened: {error.strerror}") from error
 
     def _reports(
         self,
@@ -229,7 +227,7 @@ class StudyReader:
         )
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLost(Exception):
     """Another worker has the study by now: what we know of it counts no more."""
 
 
