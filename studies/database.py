@@ -70,13 +70,18 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
+    # Parameters are hidden: an error's text ends in a log, and they hold patients' names.
     if url.startswith("sqlite:"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(
+            url, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False}
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if url.startswith("postgresql"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=40)
+        return create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, pool_size=10, max_overflow=40
+        )
     raise ConfigurationError(f"database_url: only sqlite and postgresql are supported, not {url!r}")
 
 

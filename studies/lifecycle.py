@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, update
+from sqlalchemy import Connection, Row, and_, false, func, or_, select, update
 
 from studies import tables
 from studies.clock import Clock, utc_now
@@ -15,7 +15,7 @@ from studies.database import Database
 from studies.documents import reading_to_json
 from studies.events import add_event
 from studies.journal import instance_of
-from studies.model import Instance, Lease, Outgoing, Reading, Status
+from studies.model import DeliveryState, Instance, Lease, Outgoing, Overdue, Reading, Status
 from studies.rules import is_complete, priority_of, status_after
 
 # A listener that has not been seen for so long is dead, and its associations with it.
@@ -246,6 +246,46 @@ class Lifecycle:
                 if _give_back(connection, study, now, reason, 0.0, max_attempts) is Status.READY:
                     ready.append(study.study_instance_uid)
         return tuple(ready)
+
+    def overdue(
+        self, limits: Mapping[Status, timedelta], *, limit: int = 200
+    ) -> tuple[Overdue, ...]:
+        """Studies that stand in a state for longer than they should, the longest first.
+
+        Parameters
+        ----------
+        limits
+            How long a study may stand in each state. READ counts only while an object of it has
+            not reached its destination.
+        """
+        now = self._clock()
+        studies, deliveries = tables.studies, tables.deliveries
+        undelivered = (
+            select(deliveries.c.id)
+            .where(deliveries.c.study_id == studies.c.id)
+            .where(deliveries.c.state != DeliveryState.SENT)
+            .exists()
+        )
+        late = [
+            and_(studies.c.status == status, studies.c.changed_at < now - longest)
+            for status, longest in limits.items()
+        ]
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(studies.c.study_instance_uid, studies.c.status, studies.c.changed_at)
+                .where(or_(false(), *late))
+                .where(or_(studies.c.status != Status.READ, undelivered))
+                .order_by(studies.c.changed_at)
+                .limit(limit)
+            ).all()
+        return tuple(
+            Overdue(
+                StudyInstanceUID=row.study_instance_uid,
+                status=Status(row.status),
+                since=row.changed_at,
+            )
+            for row in rows
+        )
 
     def replay(self, StudyInstanceUID: str) -> bool:
         """Read a study that has come to an end once more; False if it has not, or is unknown."""

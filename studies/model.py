@@ -416,6 +416,15 @@ class Lease:
     expires_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overdue:
+    """A study that stands in a state for longer than it should; somebody has to look."""
+
+    StudyInstanceUID: str
+    status: Status
+    since: datetime
+
+
 class ObjectKind(StrEnum):
     """What we make for a PACS."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from studies.settings import Settings
 
@@ -69,3 +71,15 @@ class Doorbell:
             )
             return False
         return True
+
+    def waiting(self) -> int | None:
+        """How many doorbells nobody has heard yet; None if the broker is away."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=0)
+                channel: Any = connection.default_channel
+                return int(channel.queue_declare(queue=QUEUE, passive=True).message_count)
+        except ChannelError:  # an empty queue does not exist (Redis, Valkey)
+            return 0
+        except (OperationalError, OSError):
+            return None

@@ -1,25 +1,56 @@
-"""The Celery task: a message that says "look at this study". Thin; the row decides."""
+"""The one task of Celery, thin: a message says which study, the pipeline does the rest."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 
+import structlog
 from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
 
 from studies.queue import READ_STUDY
 from worker.pipeline import StudyReader
 
+_log = structlog.get_logger()
 
-def register_tasks(app: Celery, reader: Callable[[], StudyReader]) -> None:
-    """Teach an application to read studies.
+
+class PerProcess:
+    """The reader of this process: made anew after a fork, since no connection survives one.
 
     Parameters
     ----------
-    reader
-        Gives this process's reader; called at the first task, after the fork.
+    make
+        Opens the database, and the models where they could not be opened before the fork.
     """
 
-    @app.task(name=READ_STUDY, acks_late=True, ignore_result=True)
+    def __init__(self, make: Callable[[], StudyReader]) -> None:
+        self._make = make
+        self._reader: StudyReader | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> StudyReader:
+        """The reader of the process that calls, made at its first call."""
+        with self._lock:
+            if self._reader is None or self._pid != os.getpid():
+                self._reader = self._make()
+                self._pid = os.getpid()
+            return self._reader
+
+
+def register(app: Celery, reader: Callable[[], StudyReader]) -> None:
+    """Let an application read studies."""
+
     def read_study(StudyInstanceUID: str) -> None:
-        # The outcome stands in the row. A message of a study that is not ready does nothing.
-        reader().read(StudyInstanceUID)
+        try:
+            reader().read(StudyInstanceUID)
+        except SQLAlchemyError as error:
+            # The message is done with all the same: the row is the truth. Once the database is
+            # back, the sweep rings again, or takes the study from us when its lease ends.
+            _log.warning(
+                "database away", StudyInstanceUID=StudyInstanceUID, error=type(error).__name__
+            )
+
+    app.task(name=READ_STUDY)(read_study)
