@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import Comprehensive3DSRStorage
 
+from osteon.samples import packaged_radiograph
 from osteon.scan import default_processes, scan
 from studies.errors import ConfigurationError
 from studies.settings import Settings
@@ -316,3 +317,18 @@ def test_one_process_per_core_unless_the_site_says_otherwise():
     assert default_processes(Settings(worker_processes=3)) == 3
     assert default_processes(Settings(device="cuda")) == 1
     assert default_processes(Settings(device="cpu")) >= 1
+
+
+def test_the_models_that_come_with_osteon_read_a_real_radiograph(tmp_path):
+    """Nothing between the command and the models is a stand-in here."""
+    path = packaged_radiograph("RG3_UNCR.dcm")
+    out = io.StringIO()
+
+    status = scan([path], SETTINGS, as_lines=True, out=out)
+
+    (line,) = lines(out.getvalue())
+    assert status == 0
+    assert line["status"] == "read"
+    assert line["regions"] == sorted(line["regions"], key=lambda r: -r["probability"])
+    assert {model["name"] for model in line["models"]} >= {"router"}
+    assert all(0 <= seen["probability"] <= 1 for seen in line["readings"])
