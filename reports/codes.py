@@ -49,7 +49,7 @@ class Code:
             raise ValueError(f"not a code: {self}")
 
 
-# --- Document, observer and image library (TID 1500, 1204, 1002, 1600 to 1603) ----------------
+# --- Documents, observer and image library (TID 1500, 2000, 2010, 1204, 1002, 1600 to 1603) ----
 
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
@@ -77,6 +77,13 @@ PATIENT_ORIENTATION_ROW = Code("111044", "DCM", "Patient Orientation Row")
 PATIENT_ORIENTATION_COLUMN = Code("111043", "DCM", "Patient Orientation Column")
 HORIZONTAL_PIXEL_SPACING = Code("111026", "DCM", "Horizontal Pixel Spacing")
 VERTICAL_PIXEL_SPACING = Code("111066", "DCM", "Vertical Pixel Spacing")
+
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+FINDINGS = Code("121070", "DCM", "Findings")
+CONCLUSIONS = Code("121076", "DCM", "Conclusions")
+CONCLUSION = Code("121077", "DCM", "Conclusion")
 
 # --- Measurements and evaluations (TID 1410, 1501, 4019) --------------------------------------
 

@@ -94,9 +94,26 @@ def image(
     *,
     name: Code | None = None,
     children: Iterable[Dataset] = (),
+    presentation: tuple[str, str] | None = None,
 ) -> Dataset:
-    """Return an IMAGE."""
+    """Return an IMAGE.
+
+    Parameters
+    ----------
+    presentation
+        SOP Class and SOP Instance UID of the presentation state to show it with.
+    """
     item = _item(relationship, "IMAGE", name, children)
+    referenced = reference(SOPClassUID, SOPInstanceUID)
+    if presentation is not None:
+        put(referenced, "ReferencedSOPSequence", [reference(*presentation)])
+    put(item, "ReferencedSOPSequence", [referenced])
+    return item
+
+
+def composite(relationship: str, SOPClassUID: str, SOPInstanceUID: str) -> Dataset:
+    """Return a COMPOSITE: a reference to an object that is no image."""
+    item = _item(relationship, "COMPOSITE", None)
     put(item, "ReferencedSOPSequence", [reference(SOPClassUID, SOPInstanceUID)])
     return item
 
