@@ -25,7 +25,7 @@ from osteon.scan_file import Job, OpenReader, open_analyst, scan_file
 from osteon.scanned import Outcome, Scanned, as_json, failed
 from studies.errors import ConfigurationError
 from studies.model import Band
-from studies.settings import Settings
+from studies.settings import Settings, load_settings
 from worklist import words
 
 _WORTH_A_PROCESS = 16  # files; for fewer, opening the models once more takes longer than it saves
@@ -76,7 +76,7 @@ def scan(
     jobs = list(_jobs(paths, save))
     if save is not None:
         _make_folder(save)
-    width = processes or min(default_processes(settings), 1 + len(jobs) // _WORTH_A_PROCESS)
+    width = processes or default_processes(settings, len(jobs))
     rows: list[Scanned] = []
     images = unsaved = 0
     with _progress(messages, hidden=len(jobs) < 2 or not messages.is_terminal) as progress:
@@ -99,15 +99,20 @@ def scan(
     return 1 if unsaved or not images else 0
 
 
-def default_processes(settings: Settings) -> int:
-    """One process per core that we may use; one where a GPU is to be used."""
-    if settings.worker_processes:
-        return settings.worker_processes
-    if settings.device == "cuda":
+def run_scan(paths: Sequence[Path], *, json: bool = False, save: Path | None = None) -> int:
+    """Scan with the settings of this place; parameters and exit status as `scan`."""
+    set_up_logs(logging.WARNING)
+    return scan(paths, load_settings(), as_lines=json, save=save)
+
+
+def default_processes(settings: Settings, files: int) -> int:
+    """As many processes as there are cores, and work for them; one where a GPU is to be used."""
+    worth = 1 + files // _WORTH_A_PROCESS
+    if worth == 1 or settings.device == "cuda":
         return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    from worker.app import usable_cores
+
+    return min(settings.worker_processes or usable_cores(), worth)
 
 
 # --- Which files -------------------------------------------------------------------------------

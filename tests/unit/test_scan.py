@@ -20,6 +20,7 @@ from studies.errors import ConfigurationError
 from studies.settings import Settings
 from tests.support.dicom_making import make, picture, write
 from tests.support.reader import KNEE, ROUTER, TRUNK, open_brightness
+from worker.app import usable_cores
 
 SETTINGS = Settings(device="cpu")
 
@@ -312,11 +313,13 @@ def test_a_folder_that_cannot_be_made_stops_the_scan(tmp_path):
         run(path, save=path / "out")
 
 
-def test_one_process_per_core_unless_the_site_says_otherwise():
-    """A GPU is shared badly by many processes; cores are there to be used."""
-    assert default_processes(Settings(worker_processes=3)) == 3
-    assert default_processes(Settings(device="cuda")) == 1
-    assert default_processes(Settings(device="cpu")) >= 1
+def test_cores_are_used_where_there_is_work_for_them():
+    """Opening the models once more must pay; a GPU is shared badly by many processes."""
+    assert default_processes(Settings(worker_processes=3), files=1000) == 3
+    assert default_processes(Settings(worker_processes=3), files=20) == 2
+    assert default_processes(Settings(worker_processes=3), files=5) == 1
+    assert default_processes(Settings(device="cuda"), files=1000) == 1
+    assert default_processes(Settings(), files=10**6) == usable_cores()
 
 
 def test_the_models_that_come_with_osteon_read_a_real_radiograph(tmp_path):
