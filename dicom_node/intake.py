@@ -8,6 +8,7 @@ Nothing is invented.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import re
 import tempfile
@@ -244,7 +245,7 @@ def _judge(
         Modality=texts[_Modality],
         PatientID=texts[_PatientID],
         IssuerOfPatientID=texts[_IssuerOfPatientID],
-        path=f"received/{StudyInstanceUID}/{file_name(SOPInstanceUID, sha256)}",
+        path=f"received/{_shard(StudyInstanceUID)}/{file_name(SOPInstanceUID, sha256)}",
         sha256=sha256,
         size=size,
         sender=request.sender,
@@ -261,6 +262,11 @@ def _judge(
         BodyPartExamined=texts[_BodyPartExamined],
     )
     return instance, description
+
+
+def _shard(StudyInstanceUID: str) -> str:
+    """The folder of a study: one of 256, since a new folder per study would cost an fsync more."""
+    return hashlib.sha256(StudyInstanceUID.encode("ascii")).hexdigest()[:2]
 
 
 def file_name(SOPInstanceUID: str, sha256: str) -> str:

@@ -229,13 +229,15 @@ def test_a_file_that_a_crash_left_without_its_row_is_adopted(node):
 
 def test_a_file_that_a_crash_left_does_not_stand_in_the_way_of_other_content(node):
     """An orphan was promised to nobody."""
-    ds = make()
-    orphan = node.files.root / "received" / ds.StudyInstanceUID / f"{ds.SOPInstanceUID}.dcm"
-    orphan.parent.mkdir(parents=True)
-    orphan.write_bytes(b"left by a crash")
+    crashed, other = make(picture(seed=1)), make(picture(seed=2))
+    node.send(crashed)
+    with node.database.writing() as connection:
+        connection.execute(tables.instances.delete())
+        connection.execute(tables.studies.update().values(instances=0))
 
-    assert node.send(ds).Status == StoreStatus.SUCCESS
-    assert len(node.instances()) == 1
+    assert node.send(other).Status == StoreStatus.SUCCESS
+    (row,) = node.instances()
+    assert without_meta(node.files.absolute(row.path).read_bytes()) == encoded(other)
 
 
 def test_a_lost_file_comes_back_with_a_repetition(node):

@@ -81,12 +81,14 @@ def test_an_instance_is_known_by_its_uids_in_every_syntax(offered, syntax):
     )
 
 
-def test_the_path_names_study_instance_and_content(offered):
-    """Two contents that claim one UID never meet in one file."""
+def test_the_path_names_instance_and_content(offered):
+    """Two contents that claim one UID never meet in one file; a study lies in one folder."""
     one, _ = offered(make())
     other, _ = offered(make(PatientName="Other^Name"))
 
-    assert one.path.startswith(f"received/{one.StudyInstanceUID}/{one.SOPInstanceUID}.")
+    assert Path(one.path).parent == Path(other.path).parent
+    assert Path(one.path).parent.parent == Path("received")
+    assert Path(one.path).name.startswith(f"{one.SOPInstanceUID}.")
     assert one.path != other.path
 
 
