@@ -36,6 +36,7 @@ def tiny_models(
     limb_logit: float = 4.0,
     fracture_logit: float = 4.0,
     box: tuple[float, float, float, float] | None = (16.0, 16.0, 48.0, 40.0),
+    rounds: int = 0,
     **changed: Any,
 ) -> Path:
     """Write a router and bone models whose logits are constant, whatever they see.
@@ -47,6 +48,9 @@ def tiny_models(
     box
         The one box of each bone model in pixels of its input, with a logit of 3; None for a
         model that knows no boxes. The heat map is highest in its top-left cell.
+    rounds
+        Multiplications of 512 x 512 matrices that the router does for nothing (each takes some
+        milliseconds), so that a test can meet a worker in the middle of a study.
     **changed
         Keys of the bone models' cards.
     """
@@ -61,7 +65,7 @@ def tiny_models(
     }
     write_model(
         root,
-        _constant_graph("router", reads, constants),
+        _constant_graph("router", reads, constants, rounds),
         kind="router",
         regions=list(regions),
         labels=_labels(*regions, LIMB),
@@ -128,7 +132,7 @@ def _trunk(root: Path) -> dict[str, Any]:
 
 
 def _constant_graph(
-    name: str, reads: str, constants: Mapping[str, NDArray[Any]]
+    name: str, reads: str, constants: Mapping[str, NDArray[Any]], rounds: int = 0
 ) -> onnx.ModelProto:
     """A network that reads its input and answers with constants all the same."""
     nodes = [
@@ -138,7 +142,41 @@ def _constant_graph(
     nodes += [helper.make_node("Add", [f"{key}_is", "zero"], [key]) for key in constants]
     values = {"nothing": np.array(0, np.float32)}
     values |= {f"{key}_is": value for key, value in constants.items()}
+    if rounds:
+        nodes[1:2], more = _idle_work(rounds)
+        values |= more
     return _model(name, nodes, [reads], list(constants), values)
+
+
+def _idle_work(rounds: int) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+    """Nodes that make "zero" of "mean" in a roundabout way."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["before", "square"], ["after"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [512, 512]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [512, 512]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Mul", ["square", "mean"], ["start"]),
+        helper.make_node("Loop", ["rounds", "", "start"], ["end"], body=body),
+        helper.make_node("ReduceMean", ["end"], ["result"], keepdims=0),
+        helper.make_node("Mul", ["result", "nothing"], ["zero"]),
+    ]
+    values: dict[str, NDArray[Any]] = {
+        "rounds": np.array(rounds, np.int64),
+        "square": np.full((512, 512), 1 / 512, np.float32),
+    }
+    return nodes, values
 
 
 def _model(
