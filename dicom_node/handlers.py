@@ -41,8 +41,8 @@ from studies.files import Files, SpoolFile
 from studies.journal import Answer, Journal, Receipt
 from studies.model import Instance, StudyDescription
 
-# The disk is looked at again after so many bytes of one data set.
-_ROOM_CHECK_BYTES: Final = 16 * 1024**2
+# The disk is looked at again after so many bytes of one data set; its size is not known before.
+_ROOM_CHECK_BYTES: Final = 1024**2
 
 _log = structlog.get_logger()
 
