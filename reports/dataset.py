@@ -55,7 +55,7 @@ def put(dataset: Dataset, keyword: str, value: Any, VR: str | None = None) -> No
     if VR == "SQ":
         value = pydicom.sequence.Sequence(value)
     elif VR == "UI" and isinstance(value, str):
-        value = UID(value)
+        value = UID(value, validation_mode=config.IGNORE)
     ready = isinstance(value, str | int | bytes | pydicom.sequence.Sequence)
     dataset[tag] = DataElement(
         tag, VR, value, already_converted=ready, validation_mode=config.IGNORE

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pydicom.sequence
 from pydicom.charset import convert_encodings, encode_string, python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import PersonName
@@ -224,6 +227,8 @@ _CODED_VRS: Final = frozenset("LO LT PN SH ST UC UT".split())  # noqa: SIM905 (P
 _SEXES: Final = frozenset({b"M", b"F", b"O"})
 _DATE: Final = re.compile(rb"\d{8}")
 _TIME: Final = re.compile(rb"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+# Digits and dots; leading zeros are wrong, but do arrive and harm nobody.
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")
 _IR_TERM: Final = re.compile(r"ISO[ _-]?(2022)?[ _-]*IR[ _-]*(\d+)")
@@ -247,7 +252,7 @@ def source_study(
     Raises
     ------
     ValueError
-        If there is no dataset, or one lacks a UID that no report can do without.
+        If there is no dataset, or one lacks a valid UID that no report can do without.
     """
     headers = list(datasets)
     if not headers:
@@ -266,8 +271,8 @@ def source_study(
 
     offset = _text(first, "TimezoneOffsetFromUTC")
     uid = _text(first, "StudyInstanceUID")
-    if not uid:
-        raise ValueError("an image without StudyInstanceUID")
+    if not _is_uid(uid):
+        raise ValueError("an image without a valid StudyInstanceUID")
     stated = {element.keyword: element.value for element in identity}
     return SourceStudy(
         StudyInstanceUID=uid,
@@ -346,15 +351,14 @@ class _Elements:
     def get(self, dataset: Dataset, keyword: str) -> Element | None:
         """Return the element, or None where it is absent or not of a kind that we copy."""
         tag = Tag(keyword)
-        if tag not in dataset:
-            return None
         VR = dictionary_VR(tag)
-        if VR == "SQ":
+        if tag in dataset and VR == "SQ":
             items = tuple(self._item(item) for item in _items(dataset, keyword))
             return Element(keyword, VR, tuple(item for item in items if item))
-        if VR not in _TEXT_VRS:
+        element = _undecoded(dataset, tag)
+        if element is None or VR not in _TEXT_VRS:
             return None
-        return Element(keyword, VR, self._bytes(_undecoded(dataset, tag), VR))
+        return Element(keyword, VR, self._bytes(element, VR))
 
     def get_or_empty(self, dataset: Dataset, keyword: str) -> Element:
         """Return the element, empty where it is absent: what type 2 asks for."""
@@ -452,8 +456,8 @@ def _image(header: Dataset) -> SourceImage:
         for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
     }
     for keyword, value in uids.items():
-        if not value:
-            raise ValueError(f"an image without {keyword}")
+        if not _is_uid(value):
+            raise ValueError(f"an image without a valid {keyword}")
     return SourceImage(
         **uids,
         Modality=_text(header, "Modality").upper(),
@@ -550,9 +554,8 @@ def _ds(text: str) -> str:
 def _lut(header: Dataset, keyword: str) -> Lut | None:
     """The first table of a sequence, or None where there is none that is complete."""
     for item in _items(header, keyword):
-        descriptor = item.get("LUTDescriptor")
-        data = item.get("LUTData")
-        if descriptor is None or data is None or len(descriptor) != 3:
+        descriptor, data = _value(item, "LUTDescriptor"), _value(item, "LUTData")
+        if not isinstance(descriptor, MultiValue | list) or len(descriptor) != 3 or not data:
             continue
         entries, first, bits = (int(value) for value in descriptor)
         entries = entries or 65536
@@ -612,10 +615,42 @@ def _is_ascii(items: Iterable[Item]) -> bool:
     return True
 
 
+# What pydicom raises for elements that are damaged or of a VR that does not exist.
+_UNREADABLE: Final = (
+    NotImplementedError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    OverflowError,
+    EOFError,
+    OSError,
+    struct.error,
+    BytesLengthException,
+)
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """Return what pydicom makes of an element, or None where it is absent or unreadable."""
+    try:
+        return dataset.get(keyword)
+    except _UNREADABLE:
+        # One damaged element must not cost the study its report: it is unknown, as if not sent.
+        return None
+
+
+def _undecoded(dataset: Dataset, tag: BaseTag) -> RawDataElement | DataElement | None:
+    """Return an element as pydicom holds it: the bytes that came, unless someone looked at it."""
+    try:
+        return dataset.get_item(tag) if tag in dataset else None
+    except _UNREADABLE:
+        return None
+
+
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Items of a sequence, none where it is absent or is no sequence at all."""
-    value = dataset.get(keyword)
-    return [item for item in value or () if isinstance(item, Dataset)]
+    value = _value(dataset, keyword)
+    return list(value) if isinstance(value, pydicom.sequence.Sequence) else []
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
@@ -628,25 +663,22 @@ def _text(dataset: Dataset, keyword: str) -> str:
 
 
 def _values(dataset: Dataset, keyword: str) -> list[str]:
-    tag = Tag(keyword)
-    if tag not in dataset:
+    element = _undecoded(dataset, Tag(keyword))
+    if element is None:
         return []
-    element = _undecoded(dataset, tag)
     if isinstance(element, RawDataElement):
-        text = (element.value or b"").decode("ascii", "replace")
+        text = (element.value or b"").decode("ascii", "replace").replace("\ufffd", "?")
     else:
         values = element.value if isinstance(element.value, MultiValue) else [element.value]
         text = "\\".join("" if v is None else str(getattr(v, "original_string", v)) for v in values)
+        text = text.encode("ascii", "replace").decode("ascii")
     return [part.strip(" \0") for part in text.split("\\")]
 
 
-def _undecoded(dataset: Dataset, tag: BaseTag) -> RawDataElement | DataElement:
-    """Return an element as pydicom holds it: the bytes that came, unless someone looked at it."""
-    return dataset.get_item(tag)
+def _is_uid(text: str) -> bool:
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def _integer(header: Dataset, keyword: str) -> int:
-    try:
-        return int(header.get(keyword) or 0)
-    except (TypeError, ValueError):
-        return 0
+    value = _value(header, keyword)
+    return value if isinstance(value, int) else 0
