@@ -159,12 +159,17 @@ class Lifecycle:
             return bool(result.rowcount == 1)
 
     def instances(self, lease: Lease) -> tuple[Instance, ...]:
-        """The images of the leased study, in the order in which they came."""
+        """The images that the lease covers, in the order in which they came.
+
+        Each image makes one revision. Those that came after the claim are for the next reading,
+        which would otherwise say the same once more.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(tables.instances)
                 .where(tables.instances.c.study_id == lease.study_id)
                 .order_by(tables.instances.c.id)
+                .limit(lease.revision)
             ).all()
         return tuple(instance_of(row) for row in rows)
 
@@ -213,7 +218,13 @@ class Lifecycle:
         return True
 
     def retry_later(self, lease: Lease, reason: str, *, delay: float, max_attempts: int) -> Status:
-        """Give a study back after a temporary error; FAILED once `max_attempts` are used up."""
+        """Give a study back after a temporary error; FAILED once `max_attempts` are used up.
+
+        Returns
+        -------
+        Status
+            Where the study stands now; READING if the lease was lost to another worker.
+        """
         now = self._clock()
         with self._database.writing() as connection:
             study = _held_study(connection, lease)
@@ -222,7 +233,10 @@ class Lifecycle:
             return _give_back(connection, study, now, reason, delay, max_attempts)
 
     def fail(self, lease: Lease, reason: str) -> bool:
-        """End a study as FAILED; False if the lease was lost."""
+        """End a study as FAILED; False if the lease was lost.
+
+        If images came while it was being read, it is received anew instead.
+        """
         with self._database.writing() as connection:
             study = _held_study(connection, lease)
             if study is None:
@@ -403,8 +417,7 @@ def _give_back(
     max_attempts: int,
 ) -> Status:
     if study.attempts >= max_attempts:
-        _set_failed(connection, study, now, f"{reason} ({study.attempts} tries)")
-        return Status.FAILED
+        return _set_failed(connection, study, now, f"{reason} ({study.attempts} tries)")
     late = study.revision != study.lease_revision
     status = Status.RECEIVING if late else Status.READY
     wait = delay or 0.0
@@ -423,10 +436,15 @@ def _give_back(
     return status
 
 
-def _set_failed(connection: Connection, study: Row[Any], now: datetime, reason: str) -> None:
+def _set_failed(connection: Connection, study: Row[Any], now: datetime, reason: str) -> Status:
+    # An image that came in the meantime was promised too, and nobody has tried to read it yet.
+    late = study.revision != study.lease_revision
+    status = Status.RECEIVING if late else Status.FAILED
+    values: dict[str, Any] = {"attempts": 0} if late else {}
     connection.execute(
         update(tables.studies)
         .where(tables.studies.c.id == study.id)
-        .values(status=Status.FAILED, reason=reason, due_at=None, changed_at=now, **_NO_LEASE)
+        .values(status=status, reason=reason, due_at=None, changed_at=now, **values, **_NO_LEASE)
     )
     add_event(connection, study.id, now, "failed", reason)
+    return status
