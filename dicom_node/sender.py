@@ -18,6 +18,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from dicom_node.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.store_outcome import Outcome, outcome_of
 from dicom_node.tls import client_context
 from studies.errors import DeliveryRefused, DestinationUnreachable, TemporaryError
@@ -52,6 +53,8 @@ class StoreClient:
     def __init__(self, destination: Destination, calling_ae_title: str) -> None:
         self._destination = destination
         self._ae = AE(ae_title=calling_ae_title)
+        self._ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         self._ae.connection_timeout = CONNECT_SECONDS
         self._ae.acse_timeout = CONNECT_SECONDS
         self._ae.dimse_timeout = ANSWER_SECONDS
