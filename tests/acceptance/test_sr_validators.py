@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from highdicom.sr import srread
 from pydicom.dataset import Dataset
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
@@ -21,6 +22,7 @@ from tests.support.dicom_making import ABSENT, make, to_bytes
 from tests.support.identities import IDENTITIES, with_identity
 from tests.support.peers import dciodvfy, dsrdump, pixelmed_sr, run_program
 from tests.support.readings import DEVICE, image_reading, reading_of, region_reading
+from tests.support.shared import require_shared
 from tests.support.sr_trees import parse, tree
 
 pytestmark = pytest.mark.peer
@@ -238,3 +240,33 @@ def test_an_independent_reader_reads_what_we_meant(name, tmp_path):
         (item,) = group["measurementItems"]
         assert item["quantity"]["CodeValue"] == "111012"
         assert float(item["value"]) == mine.one("111012").value[0]
+
+
+def test_highdicom_reads_what_we_meant(tmp_path):
+    """A second reader, which knows planar regions: outline, image and name of each finding."""
+    path = write_report(tmp_path, several_regions(), Options())
+
+    read = srread(path)
+
+    ours = [n for n in tree(parse(path.read_bytes())).all("125007") if n.all("111030")]
+    groups = read.content.get_planar_roi_measurement_groups()
+    assert [group.tracking_uid for group in groups] == [n.one("112040").value for n in ours]
+    for group, mine in zip(groups, ours, strict=True):
+        assert group.roi.value.flatten().tolist() == mine.one("111030").value
+        assert group.finding_type.value == "125605004"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["RG3_UNC.dcm", "Fake_MONO1.dcm", "dx_image.dcm"])
+def test_reports_of_real_images_are_valid(name, tmp_path):
+    """What real devices write into a header does no harm."""
+    header = pydicom.dcmread(require_shared(f"dicom/{name}"), stop_before_pixels=True)
+    reading = reading_of(
+        header, image_reading(header, region_reading(header, Region.LEG, boxes=(BOX,)))
+    )
+    source = source_study([header])
+    path = tmp_path / "report.dcm"
+    path.write_bytes(encode(measurement_report(reading, source, DEVICE)))
+
+    assert dciodvfy(path).errors == ()
+    assert dsrdump(path).errors == ()
