@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -246,10 +247,10 @@ def test_highdicom_reads_what_we_meant(tmp_path):
     """A second reader, which knows planar regions: outline, image and name of each finding."""
     path = write_report(tmp_path, several_regions(), Options())
 
-    read = srread(path)
+    content: Any = srread(path).content
 
     ours = [n for n in tree(parse(path.read_bytes())).all("125007") if n.all("111030")]
-    groups = read.content.get_planar_roi_measurement_groups()
+    groups = content.get_planar_roi_measurement_groups()
     assert [group.tracking_uid for group in groups] == [n.one("112040").value for n in ours]
     for group, mine in zip(groups, ours, strict=True):
         assert group.roi.value.flatten().tolist() == mine.one("111030").value
