@@ -209,9 +209,10 @@ PROCESSING_ALGORITHM = Code("Newcode1", "99IHE", "Processing Algorithm", Source.
 
 # --- Regions -------------------------------------------------------------------------------------
 
-# The procedure that PixelMed's copy of CID 100 (of 2022) accepts: connectathon mode alone.
+# For what is no radiograph, and in connectathon mode: PixelMed's copy of CID 100 (of 2022) knows
+# no plain X-ray.
 IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
-# What is reported where no region was recognised.
+# For radiographs on which no region was read.
 PLAIN_X_RAY = Code("168537006", "SCT", "Plain X-ray", Source.BELGIUM)
 
 

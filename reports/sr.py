@@ -128,7 +128,7 @@ def measurement_report(
     children = [
         coded(HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH_US),
         *device_observer(device),
-        *_procedures(evaluations, strict=options.strict_codes),
+        *_procedures(evaluations, source, strict=options.strict_codes),
         *_image_library(reading, source),
     ]
     groups = list(_measurement_groups(reading, source))
@@ -174,13 +174,20 @@ def _qualitative_evaluations(reading: Reading, evaluations: list[Evaluation]) ->
 # --- What was examined -------------------------------------------------------------------------
 
 
-def _procedures(evaluations: list[Evaluation], *, strict: bool) -> Iterator[Dataset]:
+def _procedures(
+    evaluations: list[Evaluation], source: SourceStudy, *, strict: bool
+) -> Iterator[Dataset]:
     """The imaging that was done, per part of the body; not what we did with it."""
-    procedures = {evaluation.part.procedure for evaluation in evaluations} or {codes.PLAIN_X_RAY}
-    if strict:
+    procedures = {evaluation.part.procedure for evaluation in evaluations}
+    if not procedures and all(image.Modality in _PLAIN for image in source.images):
+        procedures = {codes.PLAIN_X_RAY}
+    if not procedures or strict:
         procedures = {codes.IMAGING_PROCEDURE}
     for procedure in sorted(procedures, key=lambda code: code.meaning):
         yield coded(HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, procedure)
+
+
+_PLAIN = frozenset({"CR", "DX", "RG"})
 
 
 def _image_library(reading: Reading, source: SourceStudy) -> Iterator[Dataset]:

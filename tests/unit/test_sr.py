@@ -505,6 +505,20 @@ def test_real_procedures_by_default_and_the_strict_one_for_a_connectathon():
     assert [node.value for node in strict.all("121058")] == ["363679005"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "procedure"), [("DX", "168537006"), ("CR", "168537006"), ("CT", "363679005")]
+)
+def test_the_procedure_of_what_was_not_analysed_is_no_guess(kind, procedure):
+    """A CT that was refused is not reported as a plain X-ray."""
+    header = make(kind=kind, body_part="CHEST")
+    if kind == "CR":
+        header.Modality = "CR"
+    seen = image_reading(header, not_analysed="a chest is no limb", laterality=None)
+    _, root = report_of(reading_of(header, seen), header)
+
+    assert root.one("121058").value == procedure
+
+
 def test_a_new_report_names_the_one_it_replaces():
     """A late image gives one superseding report, never two that contradict."""
     header = make()
