@@ -9,6 +9,8 @@ from sqlalchemy import Connection, select
 from studies import tables
 from studies.model import Event
 
+_INSERT = tables.events.insert()
+
 
 def add_event(
     connection: Connection,
@@ -20,9 +22,8 @@ def add_event(
 ) -> None:
     """Add a step to a study's timeline, within the caller's transaction."""
     connection.execute(
-        tables.events.insert().values(
-            study_id=study_id, at=at, name=name, detail=detail, seconds=seconds
-        )
+        _INSERT,
+        {"study_id": study_id, "at": at, "name": name, "detail": detail, "seconds": seconds},
     )
 
 

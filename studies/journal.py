@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -16,8 +16,29 @@ from studies import tables
 from studies.clock import Clock, utc_now
 from studies.database import Database
 from studies.events import add_event
+from studies.group_commit import GroupCommit
 from studies.model import Instance, Sender, Status, StudyDescription
 from studies.rules import priority_of
+
+R = TypeVar("R")
+
+# Made once: to build a statement anew for each image costs more time than to run it.
+_FIND_INSTANCE = select(tables.instances).where(
+    tables.instances.c.sop_instance_uid == bindparam("uid")
+)
+_INSERT_INSTANCE = tables.instances.insert()
+_INSERT_STUDY = {
+    dialect: insert(tables.studies)
+    .on_conflict_do_nothing(index_elements=["study_instance_uid"])
+    .returning(tables.studies)
+    for dialect, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+_LOCK_STUDY = (
+    select(tables.studies)
+    .where(tables.studies.c.study_instance_uid == bindparam("uid"))
+    .with_for_update()
+)
+_UPDATE_STUDY = update(tables.studies).where(tables.studies.c.id == bindparam("study_id"))
 
 
 class Receipt(StrEnum):
@@ -51,29 +72,40 @@ class Journal:
     def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
+        # PostgreSQL groups commits by itself, and there two groups could wait for each other.
+        self._group = GroupCommit(database) if database.is_sqlite else None
+
+    def _write(self, work: Callable[[Connection], R]) -> R:
+        if self._group is not None:
+            return self._group.run(work)
+        with self._database.writing() as connection:
+            return work(connection)
 
     def open_association(self, association_id: str, process_id: str, sender: Sender) -> None:
         """Note an association that is about to bring an image."""
-        with self._database.writing() as connection:
-            connection.execute(
-                tables.associations.insert().values(
-                    id=association_id,
-                    process_id=process_id,
-                    sender_ae_title=sender.ae_title,
-                    sender_address=sender.address,
-                    opened_at=self._clock(),
-                )
+        self._write(
+            lambda connection: connection.execute(
+                tables.associations.insert(),
+                {
+                    "id": association_id,
+                    "process_id": process_id,
+                    "sender_ae_title": sender.ae_title,
+                    "sender_address": sender.address,
+                    "opened_at": self._clock(),
+                },
             )
+        )
 
     def close_association(self, association_id: str, outcome: str) -> None:
         """Note that an association has ended: "released", "aborted" or "lost"."""
-        with self._database.writing() as connection:
-            connection.execute(
+        self._write(
+            lambda connection: connection.execute(
                 update(tables.associations)
                 .where(tables.associations.c.id == association_id)
                 .where(tables.associations.c.closed_at.is_(None))
                 .values(closed_at=self._clock(), outcome=outcome)
             )
+        )
 
     def find(self, SOPInstanceUID: str) -> Instance | None:
         """The instance of that UID that we hold, if any."""
@@ -92,13 +124,15 @@ class Journal:
 
         The caller has made the file at `instance.path` durable before.
         """
+
+        def work(connection: Connection) -> Answer:
+            return self._receive(connection, instance, description, association_id)
+
         try:
-            with self._database.writing() as connection:
-                return self._receive(connection, instance, description, association_id)
+            return self._write(work)
         except IntegrityError:
             # Somebody else was faster with the same UID (PostgreSQL): now it is there to compare.
-            with self._database.writing() as connection:
-                return self._receive(connection, instance, description, association_id)
+            return self._write(work)
 
     def _receive(
         self,
@@ -121,9 +155,12 @@ class Journal:
                 ),
             )
         connection.execute(
-            tables.instances.insert().values(
-                study_id=study.id, association_id=association_id, **_instance_values(instance)
-            )
+            _INSERT_INSTANCE,
+            {
+                "study_id": study.id,
+                "association_id": association_id,
+                **_instance_values(instance),
+            },
         )
         self._note_image(connection, study, instance, now)
         return Answer(receipt=Receipt.ACCEPTED)
@@ -136,23 +173,18 @@ class Journal:
         now: datetime,
     ) -> Row[Any]:
         """The study's row, locked until the commit; made if this is its first instance."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        connection.execute(
-            insert(tables.studies)
-            .values(**_new_study(instance, description, now))
-            .on_conflict_do_nothing(index_elements=["study_instance_uid"])
-        )
-        return connection.execute(
-            select(tables.studies)
-            .where(tables.studies.c.study_instance_uid == instance.StudyInstanceUID)
-            .with_for_update()
-        ).one()
+        insert = _INSERT_STUDY[connection.dialect.name]
+        made = connection.execute(insert, _new_study(instance, description, now)).one_or_none()
+        if made is not None:
+            return made
+        return connection.execute(_LOCK_STUDY, {"uid": instance.StudyInstanceUID}).one()
 
     def _note_image(
         self, connection: Connection, study: Row[Any], instance: Instance, now: datetime
     ) -> None:
         status = Status(study.status)
         values: dict[str, Any] = {
+            "study_id": study.id,
             "instances": study.instances + 1,
             "revision": study.revision + 1,
             "last_received_at": now,
@@ -161,9 +193,7 @@ class Journal:
         if status is not Status.READING:
             # While a worker reads, it keeps its lease; its outcome then re-opens the study.
             values |= {"status": Status.RECEIVING, "due_at": None, "attempts": 0}
-        connection.execute(
-            update(tables.studies).where(tables.studies.c.id == study.id).values(**values)
-        )
+        connection.execute(_UPDATE_STUDY, values)
         if study.instances == 0:
             add_event(
                 connection,
@@ -228,9 +258,7 @@ def _identity(study: Row[Any]) -> tuple[str, str]:
 
 
 def _instance_row(connection: Connection, SOPInstanceUID: str) -> Row[Any] | None:
-    return connection.execute(
-        select(tables.instances).where(tables.instances.c.sop_instance_uid == SOPInstanceUID)
-    ).one_or_none()
+    return connection.execute(_FIND_INSTANCE, {"uid": SOPInstanceUID}).one_or_none()
 
 
 def _new_study(
