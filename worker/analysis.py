@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydicom.dataset import Dataset
 
@@ -19,15 +19,23 @@ from studies.settings import Settings
 from worker.body_part import Stated, stated_regions
 from worker.elements import integer, uid, word
 from worker.eligibility import why_not_analysed
-from worker.findings import Place, Routing, region_reading, routing
-from worker.heat_maps import encode_heat_maps
+from worker.findings import Place, Routing, box_rules, region_reading, routing
+from worker.heat_maps import HeatMap, encode_heat_maps
 from worker.inference import ImageInput
-from worker.models import Array, Models, load_models
+from worker.models import Models, load_models
 from worker.pixels import DisplayedImage, display, is_picture, open_dicom, read_picture
-from worker.preprocess import SCHEME, Letterbox
+from worker.preprocess import SCHEME
 
-# Below this the picture contradicts a file that names the region; above it the words are believed.
-CONTRADICTED = 0.02
+# From this probability on, a region that the file names is read though the router would not have
+# it in view; below it the picture contradicts the file. Free text may be about a neighbouring image.
+CODED_BELIEVED: Final = 0.02
+TEXT_BELIEVED: Final = 0.1
+
+# What decides an answer. A card's words and measured figures may change without a new reading.
+_DECISIVE: Final = {
+    *("name", "version", "kind", "sha256", "regions", "experimental"),
+    *("input", "labels", "calibration", "boxes", "types"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +125,10 @@ class Analyst:
         )
         if image is None:
             return Analysis(image=_refused(subject, reason or "", started))
-        return self._analyse(subject, image, started)
+        try:
+            return self._analyse(subject, image, started)
+        except NotAnalysable as error:
+            return Analysis(image=_refused(subject, str(error), started))
 
     def _open_dicom(self, path: Path) -> tuple[_Subject, DisplayedImage | None, str | None]:
         dataset = open_dicom(path)
@@ -131,7 +142,7 @@ class Analyst:
             dataset=dataset,
         )
         reason = why_not_analysed(dataset)
-        if reason is None and subject.stated.other is not None:
+        if reason is None and subject.stated.other is not None and subject.stated.is_coded:
             reason = f"{subject.stated.other}, which is not a limb"
         if reason is not None:
             return subject, None, reason
@@ -155,27 +166,28 @@ class Analyst:
         outputs, _ = given.run(router)
         route = routing(router.card, outputs)
         regions, notes = _regions_to_read(route, subject.stated)
-        readable = [region for region in regions if region in self._models.bones]
-        reason = _why_nothing_is_read(route, regions, readable)
+        readable = self._by_model(regions)
+        reason = self._why_nothing_is_read(route, subject.stated, regions, readable)
         readings: list[RegionReading] = []
-        maps: dict[Region, Array] = {}
-        size, letterbox = 0, Letterbox()
+        maps: list[HeatMap] = []
         for region in readable if reason is None else ():
             bone = self._models.bones[region]
             outputs, letterbox = given.run(bone)
-            size = bone.card.input.size
             place = Place(
                 SOPInstanceUID=subject.SOPInstanceUID,
-                rows=subject.rows,
-                columns=subject.columns,
+                rows=image.rows,
+                columns=image.columns,
                 letterbox=letterbox,
                 configuration=self.configuration,
             )
-            readings.append(region_reading(bone.card, region, outputs, place))
-            maps[region] = outputs["heatmap"][0, 0]
-        unread = [region for region in regions if region not in readable]
-        if unread and reason is None:
-            notes = (*notes, f"in view, but no active model reads it: {', '.join(unread)}")
+            reading = region_reading(bone.card, region, outputs, place)
+            readings.append(reading)
+            heat = outputs["heatmap"][0, 0]
+            maps.append(HeatMap.over(heat, region, bone.card.input.size, letterbox))
+            if reading.findings and box_rules(bone.card, outputs) is None:
+                notes = (*notes, f"the box of the {region} is the heat map's highest part")
+        if reason is None:
+            notes = (*notes, *self._about_unread(regions, readable))
         dataset = subject.dataset
         return Analysis(
             image=ImageReading(
@@ -191,37 +203,67 @@ class Analyst:
                 notes=image.notes + notes,
                 milliseconds=_milliseconds(started),
             ),
-            heat_maps=encode_heat_maps(maps, size, letterbox) if maps else None,
+            heat_maps=encode_heat_maps(maps) if maps else None,
         )
+
+    def _by_model(self, regions: tuple[Region, ...]) -> list[Region]:
+        """The regions that are read, one for each model: it judges an image once, not a region."""
+        chosen: dict[str, Region] = {}
+        for region in regions:
+            if region in self._models.bones:
+                chosen.setdefault(self._models.bones[region].card.name, region)
+        return list(chosen.values())
+
+    def _why_nothing_is_read(
+        self, route: Routing, stated: Stated, regions: tuple[Region, ...], readable: list[Region]
+    ) -> str | None:
+        if not route.is_limb:
+            return f"it does not look like a radiograph of a limb ({route.limb:.2f})"
+        if stated.other is not None and not route.beyond_doubt:
+            return f"{stated.other}, and the picture does not show a limb beyond doubt"
+        if not regions:
+            best = route.scores[0]
+            return (
+                f"no limb region is recognised (likeliest: {best.region}, {best.probability:.2f})"
+            )
+        if not readable:
+            return "; ".join(self._about_unread(regions, readable))
+        return None
+
+    def _about_unread(self, regions: tuple[Region, ...], readable: list[Region]) -> list[str]:
+        """What is in view and not read, each with the reason."""
+        sentences = []
+        for region in regions:
+            if region in readable:
+                continue
+            if region in self._models.bones:
+                name = self._models.bones[region].card.name
+                sentences.append(f"region {region}: {name} has judged the image as a whole")
+            elif region in self._models.inactive:
+                sentences.append(f"region {region}: its model is experimental and switched off")
+            else:
+                sentences.append(f"region {region}: no active model")
+        return sentences
 
 
 def _regions_to_read(route: Routing, stated: Stated) -> tuple[tuple[Region, ...], tuple[str, ...]]:
     """The router's regions, and those that the file names unless the picture contradicts."""
     scores = {score.region: score.probability for score in route.scores}
+    believed_from = CODED_BELIEVED if stated.is_coded else TEXT_BELIEVED
     regions = list(route.in_view)
     notes = []
     for region in sorted(stated.regions - set(regions)):
         probability = scores.get(region, 0.0)
-        if probability >= CONTRADICTED:
+        is_read = probability >= believed_from
+        if is_read:
             regions.append(region)
         notes.append(
             f"the file names the {region}, the router gives it {probability:.2f}"
-            + ("" if probability >= CONTRADICTED else " and it is not read")
+            + ("" if is_read else " and it is not read")
         )
+    if stated.other is not None:
+        notes.append(f"{stated.other}, the picture shows a limb beyond doubt")
     return tuple(regions), tuple(notes)
-
-
-def _why_nothing_is_read(
-    route: Routing, regions: tuple[Region, ...], readable: list[Region]
-) -> str | None:
-    if not route.is_limb:
-        return f"it does not look like a radiograph of a limb ({route.limb:.2f})"
-    if not regions:
-        best = route.scores[0]
-        return f"no limb region is recognised (most likely {best.region}, {best.probability:.2f})"
-    if not readable:
-        return f"no active model reads what is in view: {', '.join(regions)}"
-    return None
 
 
 def _is_picture(path: Path) -> bool:
@@ -244,7 +286,7 @@ def _open_picture(path: Path) -> tuple[_Subject, DisplayedImage | None, str | No
         SeriesInstanceUID=str(derived_uid("picture series", digest)),
         rows=image.rows if image else 0,
         columns=image.columns if image else 0,
-        stated=Stated(regions=frozenset(), other=None),
+        stated=Stated(),
         dataset=None,
     )
     return subject, image, reason
@@ -269,9 +311,10 @@ def _milliseconds(started: float) -> float:
 def _configuration(models: Models, settings: Settings) -> str:
     """SHA-256 of everything that decides an outcome: models with their cards, and settings."""
     decides = {
-        "models": [model.card.model_dump(mode="json") for model in models.all],
+        "models": [m.card.model_dump(mode="json", include=_DECISIVE) for m in models.all],
         "preprocessing": SCHEME,
         "inverted_devices": sorted(settings.inverted_devices),
-        "regions": sorted(models.bones),
+        "regions": {region: model.card.name for region, model in sorted(models.bones.items())},
+        "words": [CODED_BELIEVED, TEXT_BELIEVED],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -3,14 +3,15 @@
 Order of trust: Anatomic Region Sequence (0008,2218), Body Part Examined (0018,0015), then free
 text: Protocol Name (0018,1030), Acquisition Device Processing Description (0018,1400), Series and
 Study Description. A coded element that names something decides; free text is asked only where
-those are silent, or say no more than EXTREMITY.
+those are silent, or say no more than EXTREMITY. What follows from it is decided in
+`worker.analysis` (docs/decisions/0011).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -60,15 +61,15 @@ _CODED: Final = {
 
 # Whole words, upper case. "LOWER LEG" before "LEG": the longest match of a text counts.
 _LIMB_WORDS: Final = (
-    (r"WRIST|CARP(US|AL)|SCAPHOID|HAND|FINGERS?|THUMB|METACARP\w*", Region.HAND_WRIST),
-    (r"FORE ?ARM|RADIUS|ULNA|RADIUSULNA", Region.FOREARM),
+    (r"WRISTS?|CARP(US|AL)|SCAPHOID|HANDS?|FINGERS?|THUMB|METACARP\w*", Region.HAND_WRIST),
+    (r"FORE ?ARM|RADIUS|RADIAL|ULNAR?|RADIUSULNA|RADIUS ?ULNA", Region.FOREARM),
     (r"ELBOW|OLECRANON", Region.ELBOW),
-    (r"HUMERUS|UPPER ?ARM|(?<!FORE )ARM", Region.HUMERUS),
-    (r"SHOULDER|CLAVICLE|SCAPULA|ACJOINT|AC JOINTS?", Region.SHOULDER),
+    (r"HUMERUS|HUMERAL|UPPER ?ARM|(?<!FORE )ARM", Region.HUMERUS),
+    (r"SHOULDERS?|CLAVICLE|SCAPULA|ACJOINT|AC JOINTS?", Region.SHOULDER),
     (r"HIPS?|PELVIS", Region.HIP),
-    (r"THIGH|FEMUR|UPPER ?LEG", Region.THIGH),
+    (r"THIGH|FEMUR|FEMORAL|UPPER ?LEG", Region.THIGH),
     (r"KNEES?|PATELLA", Region.KNEE),
-    (r"LOWER ?LEG|(?<!UPPER )LEG|TIBIA|FIBULA|TIBIAFIBULA|TIB ?FIB", Region.LEG),
+    (r"LOWER ?LEG|(?<!UPPER )LEG|TIBIA|TIBIAL|FIBULA|FIBULAR|TIBIAFIBULA|TIB ?FIB", Region.LEG),
     (r"ANKLES?|MALLEOL\w*", Region.ANKLE),
     (r"FOOT|FEET|TOES?|CALCANEUS|HEEL|METATARS\w*", Region.FOOT),
 )
@@ -88,28 +89,30 @@ class Stated:
     regions
         Limb regions that are named; none where the words are silent.
     other
-        "BodyPartExamined CHEST": what else is named instead of a limb, and where; or None.
+        "BodyPartExamined says CHEST": what is named instead of a limb, and where; or None.
+    is_coded
+        Whether a coded element says so, and not only free text.
     """
 
-    regions: frozenset[Region]
-    other: str | None
+    regions: frozenset[Region] = frozenset()
+    other: str | None = None
+    is_coded: bool = False
 
 
 def stated_regions(dataset: Dataset) -> Stated:
     """The regions that a file's words name, and what they name instead of a limb."""
-    coded = [
-        region
-        for item in _items(dataset, "AnatomicRegionSequence")
-        if (region := _CODED.get(word(item, "CodeValue"))) is not None
-    ]
-    if coded:
-        return Stated(regions=frozenset(coded), other=None)
-    for keywords in (("BodyPartExamined",), _FREE_TEXT):
-        texts = [(keyword, value) for keyword in keywords for value in words(dataset, keyword)]
-        found = _read(texts)
+    items = _items(dataset, "AnatomicRegionSequence")
+    codes = {word(item, "CodeValue") for item in items}
+    regions = frozenset(region for code, region in _CODED.items() if code in codes)
+    if regions:
+        return Stated(regions=regions, is_coded=True)
+    meanings = [("AnatomicRegionSequence", word(item, "CodeMeaning")) for item in items]
+    examined = [("BodyPartExamined", value) for value in words(dataset, "BodyPartExamined")]
+    for coded in (meanings, examined):
+        found = _read(coded)
         if found.regions or found.other:
-            return found
-    return Stated(regions=frozenset(), other=None)
+            return replace(found, is_coded=True)
+    return _read((keyword, value) for keyword in _FREE_TEXT for value in words(dataset, keyword))
 
 
 def _read(texts: Iterable[tuple[str, str]]) -> Stated:

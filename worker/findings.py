@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from reports.uids import tracking_uid
+from studies.errors import NotAnalysable
 from studies.model import Band, Box, Finding, Region, RegionReading, RegionScore
 from studies.rules import band_of
 from worker.cards import FRACTURE, LIMB, BoxRules, Card
@@ -17,10 +19,12 @@ from worker.preprocess import Letterbox
 
 Boxes = npt.NDArray[np.float64]
 
+_WIDEST_PEAK: Final = 0.5  # share of the image; a wider peak of a heat map is no place
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
-    """What the router says of an image.
+    """What the router says of an image; the two thresholds are those of its card's labels.
 
     Attributes
     ----------
@@ -31,35 +35,55 @@ class Routing:
     limb
         Probability, 0 to 1, that it is a radiograph of a limb at all.
     is_limb
-        Whether that reaches the router's threshold.
+        Whether that reaches the router's sensitive threshold.
+    beyond_doubt
+        Whether that and a region's probability reach their specific thresholds.
     """
 
     scores: tuple[RegionScore, ...]
     in_view: tuple[Region, ...]
     limb: float
     is_limb: bool
+    beyond_doubt: bool
 
 
 def routing(card: Card, outputs: Mapping[str, Array]) -> Routing:
-    """The router's answer of its region_logits [1, R] and limb_logit [1, 1]."""
-    logits = np.asarray(outputs["region_logits"], np.float64)[0]
+    """The router's answer of its region_logits [1, R] and limb_logit [1, 1].
+
+    Raises
+    ------
+    NotAnalysable
+        If an answer is not a number.
+    """
+    logits = _numbers(card, outputs, "region_logits")[0]
     scores = []
     in_view = set()
+    is_certain = False
     for region, logit in zip(card.regions, logits, strict=True):
         label = card.label(region.value)
         probability = card.probability(label, float(logit))
         scores.append(RegionScore(region=region, probability=probability))
         if probability >= label.sensitive:
             in_view.add(region)
+        is_certain = is_certain or probability >= label.specific
     scores.sort(key=lambda score: -score.probability)
     limb_label = card.label(LIMB)
-    limb = card.probability(limb_label, float(np.ravel(outputs["limb_logit"])[0]))
+    limb = card.probability(limb_label, float(_numbers(card, outputs, "limb_logit").flat[0]))
     return Routing(
         scores=tuple(scores),
         in_view=tuple(score.region for score in scores if score.region in in_view),
         limb=limb,
         is_limb=limb >= limb_label.sensitive,
+        beyond_doubt=is_certain and limb >= limb_label.specific,
     )
+
+
+def _numbers(card: Card, outputs: Mapping[str, Array], name: str) -> Boxes:
+    """An output as float64; a NaN would fall between all thresholds and look like an answer."""
+    values = np.asarray(outputs[name], np.float64)
+    if not np.isfinite(values).all():
+        raise NotAnalysable(f"{card.name} {card.version} gives no number for {name}")
+    return values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +104,15 @@ def region_reading(
 
     A positive region carries its most certain box even if that stays below the card's threshold,
     since a reader wants to know where to look first. A doubtful one carries boxes above it only.
+
+    Raises
+    ------
+    NotAnalysable
+        If an answer is not a number.
     """
     label = card.label(FRACTURE)
-    probability = card.probability(label, float(np.ravel(outputs["fracture_logit"])[0]))
+    logit = float(_numbers(card, outputs, "fracture_logit").flat[0])
+    probability = card.probability(label, logit)
     band = band_of(probability, sensitive=label.sensitive, specific=label.specific)
     findings: tuple[Finding, ...] = ()
     if band is not Band.NEGATIVE:
@@ -128,15 +158,17 @@ def _located(
     card: Card, outputs: Mapping[str, Array], place: Place, *, at_least_one: bool
 ) -> Iterable[tuple[Box, float]]:
     """Boxes on the stored image with their scores (0 to 1), the most certain first."""
-    if "boxes" not in outputs or card.boxes is None:
-        yield from _peak(outputs, card.input.size, place)
+    rules = box_rules(card, outputs)
+    if rules is None:
+        yield from _peak(_numbers(card, outputs, "heatmap")[0, 0], card.input.size, place)
         return
-    boxes = np.asarray(outputs["boxes"], np.float64)[0]
-    scores = 1.0 / (1.0 + np.exp(-np.asarray(outputs["box_logits"], np.float64)[0]))
+    boxes = _numbers(card, outputs, "boxes")[0]
+    # The sigmoid by way of tanh, which no logit overflows.
+    scores = 0.5 + 0.5 * np.tanh(_numbers(card, outputs, "box_logits")[0] / 2.0)
     kept = 0
-    for index in choose_boxes(boxes, scores, card.boxes):
+    for index in choose_boxes(boxes, scores, rules):
         box = on_image(boxes[index], place)
-        certain = scores[index] >= card.boxes.threshold
+        certain = scores[index] >= rules.threshold
         if box is None or not (certain or (at_least_one and kept == 0)):
             continue
         kept += 1
@@ -185,20 +217,44 @@ def on_image(box: Boxes, place: Place) -> Box | None:
     return Box(left=left, top=top, right=right, bottom=bottom)
 
 
-def _peak(outputs: Mapping[str, Array], size: int, place: Place) -> Iterable[tuple[Box, float]]:
-    """For a model without boxes: around the heat map's peak, as far as half of its height."""
-    heat: Boxes = np.asarray(outputs["heatmap"], np.float64)[0, 0]
-    high, floor = float(heat.max()), float(np.median(heat))
+def box_rules(card: Card, outputs: Mapping[str, Array]) -> BoxRules | None:
+    """How a model's boxes are chosen; None if it has none, and its heat map says where."""
+    return card.boxes if "boxes" in outputs else None
+
+
+def _peak(heat: Boxes, size: int, place: Place) -> Iterable[tuple[Box, float]]:
+    """Around the highest cell of a heat map [h, w], as far as half of its height over the rest.
+
+    The letterbox's empty rim does not count, and a warmth that covers most of the image points
+    nowhere: then there is no box.
+    """
+    step_y, step_x = size / heat.shape[0], size / heat.shape[1]
+    shown = _cells_on_image(heat.shape, size, place)
+    if not shown.any():
+        return
+    inside = np.where(shown, heat, -np.inf)
+    high, floor = float(inside.max()), float(np.median(heat[shown]))
     if high <= floor:
         return
-    hot = heat >= floor + (high - floor) / 2
-    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    hot = inside >= floor + (high - floor) / 2
+    row, column = divmod(int(inside.argmax()), heat.shape[1])
     top, bottom = _run(hot[:, column], row)
     left, right = _run(hot[row, :], column)
-    step_y, step_x = size / heat.shape[0], size / heat.shape[1]
+    if (bottom - top) * (right - left) > _WIDEST_PEAK * shown.sum():
+        return
     box = on_image(np.array([left * step_x, top * step_y, right * step_x, bottom * step_y]), place)
     if box is not None:
         yield box, 1.0
+
+
+def _cells_on_image(shape: tuple[int, ...], size: int, place: Place) -> npt.NDArray[np.bool_]:
+    """Which cells of a map over the model's input have their centre on the stored image."""
+    left, top, right, bottom = place.letterbox.to_model(
+        (0.0, 0.0, float(place.columns), float(place.rows))
+    )
+    y = (np.arange(shape[0]) + 0.5) * size / shape[0]
+    x = (np.arange(shape[1]) + 0.5) * size / shape[1]
+    return ((y > top) & (y < bottom))[:, None] & ((x > left) & (x < right))[None, :]
 
 
 def _run(hot: npt.NDArray[np.bool_], at: int) -> tuple[int, int]:

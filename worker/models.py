@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import structlog
 
 import studies
 from studies.errors import ConfigurationError
@@ -31,6 +32,7 @@ from worker.preprocess import SCHEME, preprocess
 from worker.sessions import Device, open_session, provider_of
 
 Array = npt.NDArray[Any]
+_log = structlog.get_logger()
 
 _NEEDED_OUTPUTS = {
     Kind.TRUNK: (),
@@ -61,9 +63,9 @@ class Models:
     Attributes
     ----------
     bones
-        By region; of several models for a region the newest of the first name.
+        By region: the model that speaks for it.
     inactive
-        Regions whose only model is experimental and was not asked for.
+        Regions that only an experimental model reads which was not asked for.
     trunks
         By name and version.
     """
@@ -77,7 +79,7 @@ class Models:
     def all(self) -> tuple[Model, ...]:
         """Every open model once: trunks, router, bones."""
         bones = {model.card.name: model for model in self.bones.values()}
-        return (*self.trunks.values(), self.router, *bones.values())
+        return (*self.trunks.values(), self.router, *(bones[name] for name in sorted(bones)))
 
     @property
     def refs(self) -> tuple[ModelRef, ...]:
@@ -118,8 +120,124 @@ def find_cards(folder: Path) -> tuple[tuple[Path, Card], ...]:
     return tuple(sorted(found, key=lambda pair: (pair[1].name, pair[1].order)))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Activation:
+    """Which models a site lets speak, where it is not simply the newest version of each.
+
+    Attributes
+    ----------
+    versions
+        By model name.
+    off
+        Names of models that must not speak.
+    """
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
+
+
+ACTIVATION_FILE = "active-models.toml"
+"""In the data directory, since it is the site's decision and not the package's."""
+
+
+def load_activation(path: Path) -> Activation:
+    """Read a site's choice of models; everything is on where there is no such file.
+
+    ::
+
+        off = ["bone-hip"]
+
+        [versions]
+        bone-elbow = "1.0.0"
+
+    Raises
+    ------
+    ConfigurationError
+        Naming file and key.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Activation()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    versions, off = values.pop("versions", {}), values.pop("off", [])
+    if values:
+        raise ConfigurationError(f"{path}: {', '.join(values)}: unknown key")
+    if not isinstance(versions, dict) or not all(isinstance(v, str) for v in versions.values()):
+        raise ConfigurationError(f"{path}: versions: must be a table of versions by model name")
+    if not isinstance(off, list) or not all(isinstance(name, str) for name in off):
+        raise ConfigurationError(f"{path}: off: must be a list of model names")
+    return Activation(versions=versions, off=frozenset(off))
+
+
+def active_cards(
+    everything: Iterable[tuple[Path, Card]], activation: Activation, *, origin: str
+) -> tuple[tuple[Path, Card], ...]:
+    """One version of each model that may speak: the chosen one, or the newest.
+
+    Parameters
+    ----------
+    everything
+        By name, then by version in rising order.
+    origin
+        File that the activation comes from, to be named in errors.
+
+    Raises
+    ------
+    ConfigurationError
+        If a model or version was chosen that is not here.
+    """
+    known = list(everything)
+    names = {card.name for _, card in known}
+    for name in sorted({*activation.versions, *activation.off} - names):
+        raise ConfigurationError(f"{origin}: no model {name} is here")
+    chosen: dict[str, tuple[Path, Card]] = {}
+    for path, card in known:
+        if activation.versions.get(card.name, card.version) == card.version:
+            chosen[card.name] = (path, card)
+    for name in sorted(names - set(chosen)):
+        raise ConfigurationError(
+            f"{origin}: versions.{name}: version {activation.versions[name]} is not here"
+        )
+    return tuple(pair for name, pair in chosen.items() if name not in activation.off)
+
+
+def speakers(
+    bones: Iterable[tuple[Path, Card]], asked_for: frozenset[Region]
+) -> dict[Region, tuple[Path, Card]]:
+    """Which model speaks for which region.
+
+    A model that is not experimental goes before one that is, and one made for fewer regions
+    before one made for more. An experimental model speaks only where it was asked for.
+
+    Raises
+    ------
+    ConfigurationError
+        If two models have the same claim to a region: that is for the site to decide.
+    """
+    found: dict[Region, tuple[Path, Card]] = {}
+    for path, card in sorted(bones, key=lambda pair: (*_claim(pair[1]), pair[1].name)):
+        for region in card.regions:
+            if card.experimental and region not in asked_for:
+                continue
+            if region not in found:
+                found[region] = (path, card)
+            elif _claim(found[region][1]) == _claim(card):
+                raise ConfigurationError(
+                    f"{found[region][1].name} and {card.name} both read the {region}: "
+                    f"turn one of them off in {ACTIVATION_FILE} of the data directory"
+                )
+    return found
+
+
+def _claim(card: Card) -> tuple[bool, int]:
+    """How good a model's claim to a region is; the lower the better."""
+    return (card.experimental, len(card.regions))
+
+
 def load_models(settings: Settings, *, threads: int = 1) -> Models:
-    """Open the newest version of each model that may speak, and let it prove itself.
+    """Open the models that may speak, and let each prove itself.
 
     Raises
     ------
@@ -128,31 +246,22 @@ def load_models(settings: Settings, *, threads: int = 1) -> Models:
     """
     folder = models_folder(settings)
     everything = find_cards(folder)
-    newest = {card.name: (path, card) for path, card in everything}
-    routers = [pair for pair in newest.values() if pair[1].kind is Kind.ROUTER]
+    choice = settings.data_dir / ACTIVATION_FILE
+    active = active_cards(everything, load_activation(choice), origin=str(choice))
+    routers = [pair for pair in active if pair[1].kind is Kind.ROUTER]
     if len(routers) != 1:
         names = ", ".join(card.name for _, card in routers) or "none"
-        raise ConfigurationError(f"{folder} must hold one router, not {names}")
+        raise ConfigurationError(f"{folder} must hold one router that is on, not {names}")
     opener = _Opener(everything, settings.device, threads)
     router = opener.open(*routers[0])
-    wanted = _asked_for(settings)
-    bones: dict[Region, Model] = {}
-    inactive: set[Region] = set()
-    for path, card in newest.values():
-        if card.kind is not Kind.BONE:
-            continue
-        speaks = [
-            r for r in card.regions if r not in bones and (not card.experimental or r in wanted)
-        ]
-        inactive.update(set(card.regions) - set(speaks))
-        if speaks:
-            bones.update(dict.fromkeys(speaks, opener.open(path, card)))
-    return Models(
-        router=router,
-        bones=bones,
-        inactive=frozenset(inactive - set(bones)),
-        trunks=opener.trunks,
-    )
+    cards = [pair for pair in active if pair[1].kind is Kind.BONE]
+    speaking = speakers(cards, _asked_for(settings))
+    opened = {card.name: opener.open(path, card) for path, card in speaking.values()}
+    bones = {region: opened[card.name] for region, (_, card) in speaking.items()}
+    silent = {region for _, card in cards for region in card.regions} - set(bones)
+    models = Models(router=router, bones=bones, inactive=frozenset(silent), trunks=opener.trunks)
+    _log.info("models opened", provider=models.provider, device=settings.device)
+    return models
 
 
 class _Opener:
@@ -165,6 +274,7 @@ class _Opener:
         self._device = device
         self._threads = threads
         self.trunks: dict[tuple[str, str], Model] = {}
+        self._golden_features: dict[tuple[str, str], dict[str, Array]] = {}
 
     def open(self, path: Path, card: Card) -> Model:
         """Open one model, with its trunk if it reads features, and check its golden image."""
@@ -180,11 +290,39 @@ class _Opener:
         if card.input.source is Source.FEATURES and trunk_card is not None:
             if key not in self.trunks:
                 self.trunks[key] = self._session(trunk_path, trunk_card)
-                _prove(self.trunks[key], None, trunk_path)
+                self._prove(self.trunks[key], None, trunk_path)
             trunk = self.trunks[key]
         model = self._session(path, card)
-        _prove(model, trunk, path)
+        self._prove(model, trunk, path)
         return model
+
+    def _prove(self, model: Model, trunk: Model | None, path: Path) -> None:
+        """Let a model read its golden image: other numbers mean another model, or a bad device."""
+        card = model.card
+        given = self._golden_input(card, path)
+        if trunk is not None:
+            key = (trunk.card.sha256, card.golden.input)
+            if key not in self._golden_features:
+                self._golden_features[key] = trunk.run(given)
+            given = self._golden_features[key]
+        outputs = model.run(given)
+        for name, expected in card.golden.outputs.items():
+            found = fingerprint(outputs[name]) if name in outputs else ()
+            if not fits(expected, found, card.golden.tolerance):
+                raise ConfigurationError(
+                    f"{path / CARD_FILE}: golden.outputs.{name}: expected {expected}, "
+                    f"on this machine {tuple(round(value, 6) for value in found)}"
+                )
+
+    def _golden_input(self, card: Card, path: Path) -> dict[str, Array]:
+        try:
+            picture = golden_image(card.golden.input)
+        except KeyError as error:
+            raise ConfigurationError(
+                f"{path / CARD_FILE}: golden.input: {error.args[0]}"
+            ) from error
+        pixels, _ = preprocess(picture, size=card.input.size)
+        return {"pixels": pixels}
 
     def _session(self, path: Path, card: Card) -> Model:
         session = open_session(path / MODEL_FILE, device=self._device, threads=self._threads)
@@ -193,25 +331,6 @@ class _Opener:
         if missing:
             raise ConfigurationError(f"{path / MODEL_FILE} has no output {', '.join(missing)}")
         return Model(card, session)
-
-
-def _prove(model: Model, trunk: Model | None, path: Path) -> None:
-    """Let a model read its golden image: other numbers mean another model, or a bad device."""
-    card = model.card
-    try:
-        picture = golden_image(card.golden.input)
-    except KeyError as error:
-        raise ConfigurationError(f"{path / CARD_FILE}: golden.input: {error.args[0]}") from error
-    pixels, _ = preprocess(picture, size=card.input.size)
-    inputs: dict[str, Array] = {"pixels": pixels}
-    outputs = model.run(trunk.run(inputs) if trunk else inputs)
-    for name, expected in card.golden.outputs.items():
-        found = fingerprint(outputs[name]) if name in outputs else ()
-        if not fits(expected, found, card.golden.tolerance):
-            raise ConfigurationError(
-                f"{path / CARD_FILE}: golden.outputs.{name}: expected {expected}, "
-                f"on this machine {tuple(np.round(found, 6))}"
-            )
 
 
 def _asked_for(settings: Settings) -> frozenset[Region]:

@@ -6,14 +6,21 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import structlog
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
+from dicom_node.admission import Admission
 from reports.dataset import encode
 from reports.document import Device
 from reports.source import SourceStudy, source_study
@@ -34,6 +41,7 @@ from studies.model import (
     Outgoing,
     ProducedObject,
     Reading,
+    Sender,
     Status,
 )
 from studies.rules import retry_delay
@@ -42,6 +50,9 @@ from studies.version import VERSION
 from worker.analysis import Analyst
 
 _log = structlog.get_logger()
+
+_FOR_PRESENTATION: Final[str] = DigitalXRayImageStorageForPresentation
+_FOR_PROCESSING: Final[str] = DigitalXRayImageStorageForProcessing
 
 
 class StudyReader:
@@ -65,6 +76,7 @@ class StudyReader:
         self._lifecycle = Lifecycle(database, clock)
         self._catalogue = Catalogue(database)
         self._files = Files(settings.data_dir)
+        self._admission = Admission(settings.sources, open_node=settings.open_node)
         self._analyst = analyst
         self._owner = owner
         self._clock = clock
@@ -111,6 +123,10 @@ class StudyReader:
             return Status.FAILED if self._lifecycle.fail(lease, str(error)) else None
         except SQLAlchemyError:
             raise  # the database is away: the reaper gives the study back once it is there again
+        except (SystemExit, KeyboardInterrupt):
+            # Asked to end at once, in the middle: another worker need not wait for our lease to end.
+            self._give_back(lease, "the worker was stopped while reading", 1.0)
+            raise
         except Exception as error:  # noqa: BLE001
             # A defect of ours must not stop the node: the study is tried again, a bounded number
             # of times, and then waits for a person as FAILED. The text may repeat a value of the
@@ -131,9 +147,13 @@ class StudyReader:
         instances = self._lifecycle.instances(lease)
         is_replay = study.read_revision == lease.revision
         known = {} if is_replay else self._still_true(earlier)
+        shown = any(i.SOPClassUID == _FOR_PRESENTATION for i in instances)
         images = []
         for instance in instances:
             heartbeat.check()
+            if shown and instance.SOPClassUID == _FOR_PROCESSING:
+                images.append(_unread(instance, "the For Presentation image of the study is read"))
+                continue
             images.append(known.get(instance.SOPInstanceUID) or self._image(instance))
         reading = Reading(
             StudyInstanceUID=lease.StudyInstanceUID,
@@ -144,9 +164,7 @@ class StudyReader:
             created_at=begun,
             predecessor=earlier[-1].revision if earlier else None,
         )
-        source = source_study(
-            self._headers(instances), default_character_set=self._settings.default_charset
-        )
+        source = self._source(instances)
         previous = earlier[-1] if earlier else None
         sent_before = self._catalogue.objects(study, previous.revision) if previous else ()
         outgoing = tuple(self._reports(reading, source, previous, sent_before))
@@ -165,18 +183,13 @@ class StudyReader:
         }
 
     def _image(self, instance: Instance) -> ImageReading:
+        path = self._files.absolute(instance.path)
+        _check_there(path, instance)
         try:
-            analysis = self._analyst.analyse(self._files.absolute(instance.path))
+            analysis = self._analyst.analyse(path)
         except PermanentError as error:
             # One image that nobody can read does not take the others with it.
-            return ImageReading(
-                SOPInstanceUID=instance.SOPInstanceUID,
-                SOPClassUID=instance.SOPClassUID,
-                SeriesInstanceUID=instance.SeriesInstanceUID,
-                rows=0,
-                columns=0,
-                not_analysed=str(error),
-            )
+            return _unread(instance, str(error))
         if analysis.heat_maps is None:
             return analysis.image
         folder = f"produced/{instance.StudyInstanceUID}"
@@ -184,12 +197,21 @@ class StudyReader:
         self._files.write(name, analysis.heat_maps)
         return replace(analysis.image, heat_map=name)
 
-    def _headers(self, instances: Sequence[Instance]) -> list[Dataset]:
-        paths = [self._files.absolute(instance.path) for instance in instances]
+    def _source(self, instances: Sequence[Instance]) -> SourceStudy:
+        headers = []
+        for instance in instances:
+            path = self._files.absolute(instance.path)
+            _check_there(path, instance)
+            headers.append(dcmread(path, stop_before_pixels=True, force=True))
+        return source_study(headers, default_character_set=self._charset(instances[0].sender))
+
+    def _charset(self, sender: Sender) -> str:
+        """What a sender's text is taken for where it states no character set."""
         try:
-            return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
-        except OSError as error:
-            raise TemporaryError(f"an image cannot be opened: {error.strerror}") from error
+            known = self._admission.source_of(sender.ae_title, sender.address)
+        except ValueError:  # not an address: it did not come over the network
+            known = None
+        return (known.charset if known else None) or self._settings.default_charset
 
     def _reports(
         self,
@@ -215,7 +237,10 @@ class StudyReader:
 
     def _keep(self, report: Dataset) -> ProducedObject:
         data = encode(report)
-        path = f"produced/{report.StudyInstanceUID}/{report.SOPInstanceUID}.dcm"
+        # A worker that has lost its lease unnoticed may write the same report at another time, and
+        # its bytes must not come to lie under the digest that the other one's row states.
+        digest = sha256(data).hexdigest()
+        path = f"produced/{report.StudyInstanceUID}/{report.SOPInstanceUID}.{digest[:12]}.dcm"
         return ProducedObject(
             kind=ObjectKind.MEASUREMENT_REPORT,
             SOPClassUID=str(report.SOPClassUID),
@@ -225,6 +250,28 @@ class StudyReader:
             sha256=self._files.write(path, data),
             size=len(data),
         )
+
+
+def _check_there(path: Path, instance: Instance) -> None:
+    """Tell a file that is away (a share that is not mounted) from one that is damaged."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise TemporaryError(
+            f"the file of {instance.SOPInstanceUID} cannot be opened: {error.strerror}", delay=30.0
+        ) from error
+
+
+def _unread(instance: Instance, reason: str) -> ImageReading:
+    """An image of which no more is known than what the journal says."""
+    return ImageReading(
+        SOPInstanceUID=instance.SOPInstanceUID,
+        SOPClassUID=instance.SOPClassUID,
+        SeriesInstanceUID=instance.SeriesInstanceUID,
+        rows=0,
+        columns=0,
+        not_analysed=reason,
+    )
 
 
 class LeaseLost(Exception):

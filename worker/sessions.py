@@ -38,6 +38,8 @@ def open_session(path: Path, *, device: Device, threads: int) -> onnxruntime.Inf
         raise ConfigurationError(
             f"{path} cannot be run: {type(error).__name__}: {error}"
         ) from error
+    # A provider that fails in the middle must be seen, not replaced behind our back.
+    session.disable_fallback()
     # ONNX Runtime falls back to the CPU without an error and still lists CUDA as available.
     used = provider_of(session)
     if device == "cuda" and used != CUDA:
