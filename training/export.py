@@ -185,7 +185,7 @@ def round_weights(network: nn.Module) -> None:
 
 def load_checkpoint(path: Path) -> tuple[Network, dict[str, Any]]:
     """The network of a checkpoint with rounded weights, and the checkpoint's other values."""
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     shape = state["shape"]
     network = Network(Shape(**{**shape, "blocks": tuple(shape["blocks"])}))
     network.load_state_dict(state["model"])

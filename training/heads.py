@@ -60,8 +60,9 @@ def cache_features(
         pending.append(sample)
         if len(pending) < batch and index + 1 < count:
             continue
-        pixels = torch.from_numpy(np.stack([s.pixels for s in pending]))
-        with torch.autocast("cpu", torch.bfloat16):
+        device = trunk.conv1.weight.device
+        pixels = torch.from_numpy(np.stack([s.pixels for s in pending])).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             found = trunk(pixels.contiguous(memory_format=torch.channels_last))
         if not maps:
             maps = [
@@ -69,7 +70,7 @@ def cache_features(
                 for part, f in zip(parts, found, strict=True)
             ]
         for kept, values in zip(maps, found, strict=True):
-            kept[done : done + len(pending)] = values.float().clamp(max=6e4).numpy()
+            kept[done : done + len(pending)] = values.float().clamp(max=6e4).cpu().numpy()
         done += len(pending)
         pending = []
     for part, path in zip(parts, paths, strict=True):
@@ -85,11 +86,11 @@ def fit_distance(network: Network, pooled: Tensor) -> None:
     """
     head = network.limb
     mean = pooled.mean(0)
-    _, values, axes = torch.linalg.svd((pooled - mean).double(), full_matrices=False)
+    _, values, axes = torch.linalg.svd((pooled - mean).double().cpu(), full_matrices=False)
     # Axes along which nothing varies would turn rounding into distance.
     count = min(head.whiten.out_features, int((values > _FLAT_AXIS * values[0]).sum()))
     scale = np.sqrt(len(pooled)) / values[:count]
-    weight = (axes[:count] * scale[:, None]).float()
+    weight = (axes[:count] * scale[:, None]).float().to(pooled.device)
     # The mean over all axes is 1 for limbs, also where some are left out.
     weight *= (head.whiten.out_features / max(count, 1)) ** 0.5
     head.whiten.weight.zero_()
@@ -148,9 +149,11 @@ def train_heads(
         sums: dict[str, float] = {}
         for start in range(0, len(order) - batch + 1, batch):
             rows = np.sort(order[start : start + batch])
-            with torch.autocast("cpu", torch.bfloat16):
-                outputs = network.heads(*features.at(rows))
-            losses = task_losses(outputs, collate([samples[i] for i in rows]))
+            layer3, layer4 = (layer.to(network.device) for layer in features.at(rows))
+            with torch.autocast(network.device.type, torch.bfloat16):
+                outputs = network.heads(layer3, layer4)
+            batch_of = collate([samples[i] for i in rows]).to(network.device)
+            losses = task_losses(outputs, batch_of)
             optimizer.zero_grad(set_to_none=True)
             total(losses, weights or Weights()).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 5.0)

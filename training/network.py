@@ -364,6 +364,11 @@ class Network(nn.Module):
             distances=distances,
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.trunk.conv1.weight.device
+
     def head_parameters(self) -> Sequence[nn.Parameter]:
         """Parameters of everything but the trunk."""
         return [

@@ -4,7 +4,7 @@ Unknown is NaN, never zero: a view that shows half of a region says nothing abou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -136,6 +136,12 @@ class Batch:
     centre_labels: Tensor
     centres: Tensor
     edges: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device, pixels in channels-last order."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self)}
+        moved["pixels"] = moved["pixels"].contiguous(memory_format=torch.channels_last)
+        return Batch(**moved)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -72,6 +72,7 @@ def run_training(
     *,
     start: Path | None = None,
     shape: Shape | None = None,
+    device: str = "auto",
 ) -> Path:
     """Follow a recipe and leave a checkpoint.
 
@@ -87,6 +88,8 @@ def run_training(
         ImageNet weights as safetensors; random weights if None.
     shape
         Size of the network; ResNet50 if None.
+    device
+        "cpu", "cuda", or "auto": a GPU if torch finds one.
 
     Returns
     -------
@@ -99,16 +102,25 @@ def run_training(
     out_dir.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe_path, out_dir / "recipe.toml")
     radiographs = read_fracatlas(data_dir)
-    network = start_network(recipe, start, shape)
+    network = start_network(recipe, start, shape).to(pick_device(device))
     heads_path = out_dir / "heads.pt"
     if heads_path.exists():
-        network.load_state_dict(torch.load(heads_path, weights_only=True)["model"])
+        network.load_state_dict(
+            torch.load(heads_path, weights_only=True, map_location="cpu")["model"]
+        )
     else:
         fit_heads(network, recipe, radiographs, out_dir)
         save(heads_path, network, recipe, {})
     if not (recipe.tuning.steps or recipe.tuning.minutes):
         return heads_path
     return Tuner(network, recipe, radiographs, out_dir).run()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def start_network(recipe: Recipe, start: Path | None, shape: Shape | None = None) -> Network:
@@ -159,7 +171,7 @@ def fit_heads(
     features = cache_features(network.trunk, every(), len(chosen) + count, cache)
     if not samples:
         samples.extend(every())
-    pooled = _pooled(features, len(chosen))
+    pooled = _pooled(features, len(chosen)).to(network.device)
     fit_distance(network, pooled)
     history = train_heads(
         network,
@@ -195,7 +207,8 @@ def _places(
     """Places of the regions of images whose features are cached."""
     found = {}
     for index, radiograph in enumerate(radiographs):
-        maps = network.regions(*features.at([index]))[0].float().numpy()
+        layer3, layer4 = (layer.to(network.device) for layer in features.at([index]))
+        maps = network.regions(layer3, layer4)[0].float().cpu().numpy()
         grey = (radiograph.pixels() / 255.0).astype(np.float32)
         pixels, letterbox = preprocess(grey, size=size)
         found[radiograph.path.name] = places_of(radiograph, maps, pixels, letterbox)
@@ -206,7 +219,7 @@ def _digest(network: Network) -> str:
     """Twelve digits of the trunk's weights."""
     digest = hashlib.sha256()
     for value in network.trunk.state_dict().values():
-        digest.update(value.contiguous().numpy().tobytes())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -257,7 +270,7 @@ class Tuner:
         path = self.out_dir / CHECKPOINT
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         self.network.load_state_dict(state["live"])
         self.average.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -338,7 +351,7 @@ class Tuner:
     def finish(self) -> Path:
         """Measure the limb head's distance on the best weights' own features, and keep them."""
         path = self.out_dir / BEST
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         self.average.load_state_dict(state["model"])
         measure_distance(self.average, self.train, self.places, self.recipe)
         save(path, self.average, self.recipe, {"step": state["step"]})
@@ -346,11 +359,11 @@ class Tuner:
 
     def learn(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step; returns each task's loss."""
-        batch = collate(samples)
+        device = self.network.device
+        batch = collate(samples).to(device)
         self._set_rates()
-        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = self.network(pixels)
+        with torch.autocast(device.type, torch.bfloat16):
+            outputs = self.network(batch.pixels)
         losses = task_losses(outputs, batch, self.tuning.smoothing)
         loss = total(losses, self.recipe.weights)
         self.optimizer.zero_grad(set_to_none=True)
@@ -417,8 +430,8 @@ def measure_distance(
             place = places.get(one.path.name)
             view = augmented_sample(one, place, rng, recipe.size, recipe.augment)
             samples += [view] if view.limb == 1.0 else []
-        pixels = torch.from_numpy(np.stack([s.pixels for s in samples]))
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = torch.from_numpy(np.stack([s.pixels for s in samples])).to(network.device)
+        with torch.autocast(network.device.type, torch.bfloat16):
             layer3, layer4 = network.trunk(pixels.contiguous(memory_format=torch.channels_last))
         pooled.append(network.limb.pool(layer3.float(), layer4.float()))
     every = torch.cat(pooled)
@@ -447,14 +460,14 @@ def predict(
         pending.append(image)
         if len(pending) < batch and index + 1 < count:
             continue
-        stacked = torch.from_numpy(np.concatenate(pending))
-        with torch.autocast("cpu", torch.bfloat16):
+        stacked = torch.from_numpy(np.concatenate(pending)).to(network.device)
+        with torch.autocast(network.device.type, torch.bfloat16):
             outputs = network(stacked.contiguous(memory_format=torch.channels_last))
         parts.append(
             (
-                outputs.region_logits.float().numpy(),
-                outputs.fracture_logits.float().numpy(),
-                outputs.limb_logit[:, 0].float().numpy(),
+                outputs.region_logits.float().cpu().numpy(),
+                outputs.fracture_logits.float().cpu().numpy(),
+                outputs.limb_logit[:, 0].float().cpu().numpy(),
             )
         )
         pending = []
@@ -544,12 +557,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="ImageNet weights, safetensors")
     parser.add_argument("--again", action="store_true", help="forget what --out holds")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0, help="0: as many as cores")
     found = parser.parse_args(arguments)
     if found.threads:
         torch.set_num_threads(found.threads)
     checkpoint = run_training(
-        found.recipe, found.data, found.out, not found.again, start=found.start
+        found.recipe,
+        found.data,
+        found.out,
+        not found.again,
+        start=found.start,
+        device=found.device,
     )
     print(f"trained: {checkpoint}")
 
