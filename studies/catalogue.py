@@ -111,6 +111,22 @@ class Catalogue:
             ).all()
         return tuple(object_of(row) for row in rows)
 
+    def newest_readings(self, studies: Sequence[Study]) -> dict[str, Reading]:
+        """The newest reading of each of these studies that has one, by Study Instance UID."""
+        readings = tables.readings
+        of_study = {study.id: study for study in studies if study.readings}
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(readings.c.study_id, readings.c.revision, readings.c.document).where(
+                    readings.c.study_id.in_(of_study)
+                )
+            ).all()
+        return {
+            of_study[row.study_id].StudyInstanceUID: reading_from_json(row.document)
+            for row in rows
+            if row.revision == of_study[row.study_id].readings
+        }
+
     def timeline(self, study: Study) -> tuple[Event, ...]:
         """Every step of a study, the oldest first."""
         with self._database.reading() as connection:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from studies.model import Band, Region, Status
+from studies.model import Band, DeliveryState, Region, Status
 
 UNVERIFIED: Final = "Not verified by a physician"
 
@@ -30,6 +30,15 @@ STATUSES: Final = MappingProxyType(
         Status.NOT_ANALYSED: NOT_ANALYSED,
         Status.FAILED: "failed",
         Status.QUARANTINED: "quarantined",
+    }
+)
+
+DELIVERIES: Final = MappingProxyType(
+    {
+        DeliveryState.PENDING: "waits for its next try",
+        DeliveryState.SENDING: "is being sent",
+        DeliveryState.SENT: "arrived",
+        DeliveryState.DEAD: "refused for good (dead letter)",
     }
 )
 
@@ -73,3 +82,10 @@ def age(passed: timedelta) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def seconds(value: float | None) -> str:
+    """A duration to a tenth of a second, as far as that says anything; "" where there is none."""
+    if value is None:
+        return ""
+    return f"{value:.1f} s" if value < 120 else age(timedelta(seconds=value))
