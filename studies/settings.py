@@ -132,6 +132,8 @@ class Settings(_Section):
         Ours; associations that call another one are rejected.
     dicom_host, dicom_port, web_host, web_port
         Where we listen. All loopback until the site says otherwise.
+    web_without_login
+        Let the web listen beyond loopback though it has no login: whoever reaches it sees patients.
     database_url
         SQLAlchemy URL; SQLite in `data_dir` if not given.
     broker_url
@@ -185,6 +187,7 @@ class Settings(_Section):
     dicom_port: Port = 11112
     web_host: str = "127.0.0.1"
     web_port: Port = 8080
+    web_without_login: bool = False
     database_url: str | None = None
     broker_url: str | None = None
     quiet_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
