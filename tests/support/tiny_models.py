@@ -47,7 +47,7 @@ def tiny_models(
         Heads on one trunk, or whole networks that read pixels.
     box
         The one box of each bone model in pixels of its input, with a logit of 3; None for a
-        model that knows no boxes. The heat map is highest in its top-left cell.
+        model that knows no boxes. The heat map is highest in its second cell of the second row.
     rounds
         Multiplications of 512 x 512 matrices that the router does for nothing (each takes some
         milliseconds), so that a test can meet a worker in the middle of a study.
@@ -72,7 +72,7 @@ def tiny_models(
         input=_input(source, trunk),
     )
     heat = np.zeros((1, 1, CELLS, CELLS), np.float32)
-    heat[0, 0, 0, 0] = 5.0
+    heat[0, 0, 1, 1] = 5.0
     constants = {"fracture_logit": np.array([[fracture_logit]], np.float32), "heatmap": heat}
     if box is not None:
         constants["boxes"] = np.array([[box]], np.float32)
