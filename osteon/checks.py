@@ -109,7 +109,7 @@ def check_schema(settings: Settings) -> Check:
     """Whether the database answers, and has the tables that this version needs."""
     url = make_url(settings.resolved_database_url)
     where = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+    if not is_there(settings):
         remedy = "make it: osteon migrate (osteon up does so too)"
         return warning("database", f"{where} is not there yet", remedy)
     try:
@@ -121,6 +121,12 @@ def check_schema(settings: Settings) -> Check:
     except ConfigurationError as error:
         return problem("database", str(error), "mend database_url")
     return _revision(where, current)
+
+
+def is_there(settings: Settings) -> bool:
+    """False for a file of SQLite that does not exist: asking it would make it."""
+    url = make_url(settings.resolved_database_url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
 def check_processes(alive: Sequence[Process]) -> Iterator[Check]:
@@ -278,8 +284,8 @@ def _revision(where: str, current: str | None) -> Check:
     if current in migrations.known_revisions():
         message = f"{where} has schema {current}, this version needs {newest}"
         return problem("database", message, "bring it up to date: osteon migrate")
-    message = f"{where} has schema {current}, which this version does not know"
-    return problem("database", message, "run the version of Osteon that made it, or a newer one")
+    message = f"{where} has schema {current}, which is newer than this version"
+    return warning("database", message, "update this installation too")
 
 
 def _provider(settings: Settings, provider: str) -> Check:

@@ -55,7 +55,7 @@ def examine(settings: Settings, clock: Clock = utc_now) -> Iterator[Check]:
     schema = checks.check_schema(settings)
     yield schema
     alive: Sequence[Process] = ()
-    if schema.state is State.OK:
+    if schema.state is not State.PROBLEM and checks.is_there(settings):
         with Database(settings.resolved_database_url) as database:
             alive = living(database, now=clock())
             yield from checks.check_studies(settings, database)

@@ -99,6 +99,8 @@ class Destination(_Section):
         The storage SCP.
     name
         How we call it; the AE title unless given. Unique.
+    tls
+        Connect by TLS, with these certificates; plain TCP if not given.
     connectathon
         Report the strict procedure code that PixelMed's validator knows, not the real one.
     """
