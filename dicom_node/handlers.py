@@ -34,6 +34,7 @@ from dicom_node.intake import (
     file_name,
     take_in,
 )
+from dicom_node.same_image import is_same_image
 from dicom_node.statuses import StoreStatus
 from studies.clock import Clock, utc_now
 from studies.errors import NoRoom
@@ -216,7 +217,9 @@ class IncomingInstance:
             files.put_aside(place, instance.path)
             place = instance.path
         answer = journal.receive(instance, description, association_id=self._association.id)
-        if answer.receipt is Receipt.CONFLICT:
+        if answer.receipt is Receipt.CONFLICT and not _is_repetition(
+            files, place, answer, instance
+        ):
             aside = f"quarantine/{file_name(instance.SOPInstanceUID, instance.sha256)}"
             files.put_aside(place, aside)
             journal.quarantine(replace(instance, path=aside), answer.reason)
@@ -247,6 +250,17 @@ class IncomingInstance:
         self._answer = StoreAnswer(status=status, comment=comment[:COMMENT_LENGTH])
         if self._spool is not None:
             self._spool.discard()
+
+
+def _is_repetition(files: Files, place: str, answer: Answer, instance: Instance) -> bool:
+    """Whether what contradicts by its bytes is what we hold, in another uncompressed syntax."""
+    held = answer.held
+    return (
+        held is not None
+        and held.TransferSyntaxUID != instance.TransferSyntaxUID
+        and files.absolute(held.path).is_file()
+        and is_same_image(files.absolute(held.path), files.absolute(place))
+    )
 
 
 def _why(answer: Answer) -> str:

@@ -16,6 +16,7 @@ import structlog
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -192,6 +193,43 @@ def test_the_same_uid_with_other_content_is_quarantined_and_refused(node):
     assert without_meta(node.files.absolute(aside.path).read_bytes()) == encoded(other)
     assert node.spool_files() == set()
     assert len(node.kept_files()) == 1
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+    ids=lambda uid: uid.name,
+)
+def test_the_same_image_in_another_uncompressed_syntax_is_a_repetition(node, syntax):
+    """A PACS that forwards in Implicit VR brings nothing new."""
+    node.send(make())
+
+    again = node.send(make(syntax=syntax))
+
+    assert again.Status == StoreStatus.SUCCESS
+    assert len(node.instances()) == len(node.kept_files()) == 1
+    assert node.quarantined_files() == node.spool_files() == set()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientID": "SOMEBODY-ELSE"},
+        {"StudyDescription": "Other"},
+        {"ImageLaterality": "R"},
+        {"pixels": picture(seed=9)},
+        {"PatientSex": ABSENT},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_another_image_in_another_syntax_is_a_contradiction(node, other):
+    """One element or one pixel that differs is enough."""
+    node.send(make())
+
+    answer = node.send(make(syntax=ImplicitVRLittleEndian, **other))
+
+    assert answer.Status == StoreStatus.CONFLICTING_INSTANCE
+    assert len(node.instances()) == len(node.quarantined_files()) == 1
 
 
 def test_a_study_of_another_patient_is_quarantined_and_refused(node):
