@@ -86,5 +86,9 @@ def _told(found: Iterator[Check], stream: TextIO, *, as_lines: bool) -> int:
         if check.remedy is not None:
             console.print(Text(f"{'':<10} {'':<{_NAME_COLUMNS}}→ {check.remedy}"))
     if not as_lines:
-        console.print(f"{counts[State.PROBLEM]} problems, {counts[State.WARNING]} warnings")
+        console.print(", ".join(_counted(counts[s], s) for s in (State.PROBLEM, State.WARNING)))
     return 1 if counts[State.PROBLEM] else 0
+
+
+def _counted(count: int, state: State) -> str:
+    return f"{count} {state}{'' if count == 1 else 's'}"
