@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from studies.errors import ConfigurationError
 from studies.settings import PREFIX, Destination, Settings, Source, TLSFiles
@@ -92,7 +91,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be given"
     value = field.default
-    assert value is not PydanticUndefined  # no setting is made by a function
+    assert field.default_factory is None  # no setting is made by a function
     if value is None or value in ("", ()):
         return "–"
     if isinstance(value, tuple):
