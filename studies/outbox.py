@@ -19,6 +19,8 @@ from studies.model import (
     Status,
 )
 
+_ON_THE_WAY = (DeliveryState.PENDING, DeliveryState.SENDING)
+
 
 class Outbox:
     """Objects on their way to destinations; each row is delivered until it is sent or dead."""
@@ -30,16 +32,27 @@ class Outbox:
     def take(self, destination: str, *, hold_seconds: float) -> Delivery | None:
         """Take the most urgent delivery that is due, for `hold_seconds`; None if there is none.
 
-        A sender that dies keeps its delivery only until the hold ends.
+        A sender that dies keeps its delivery only until the hold ends. A study's objects go out in
+        the order in which they were made: a report must not arrive after the one that replaces it.
         """
         now = self._clock()
         deliveries = tables.deliveries
+        earlier = tables.deliveries.alias("earlier")
+        is_next = ~(
+            select(earlier.c.id)
+            .where(earlier.c.study_id == deliveries.c.study_id)
+            .where(earlier.c.destination == destination)
+            .where(earlier.c.state.in_(_ON_THE_WAY))
+            .where(earlier.c.id < deliveries.c.id)
+            .exists()
+        )
         with self._database.writing() as connection:
             next_one = (
                 select(deliveries.c.id)
                 .where(deliveries.c.destination == destination)
-                .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENDING]))
+                .where(deliveries.c.state.in_(_ON_THE_WAY))
                 .where(deliveries.c.due_at <= now)
+                .where(is_next)
                 .order_by(deliveries.c.priority, deliveries.c.due_at, deliveries.c.id)
                 .limit(1)
                 .with_for_update(skip_locked=True)
@@ -121,7 +134,7 @@ class Outbox:
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(deliveries.c.destination, func.count().label("waiting"))
-                .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENDING]))
+                .where(deliveries.c.state.in_(_ON_THE_WAY))
                 .group_by(deliveries.c.destination)
             ).all()
         return {row.destination: row.waiting for row in rows}

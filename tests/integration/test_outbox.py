@@ -96,3 +96,25 @@ def test_a_dead_letter_is_listed_and_can_be_revived(outbox: Outbox, database: Da
     catalogue = Catalogue(database)
     names = [event.name for event in catalogue.timeline(catalogue.study(STUDY))]
     assert names[-2:] == ["dead letter", "revived"]
+
+
+def test_a_report_never_arrives_after_the_one_that_replaces_it(
+    outbox: Outbox, database: Database, clock: HandClock
+):
+    """The first try of the older one has failed; the newer one waits for it all the same."""
+    older = outbox.take("PACS", hold_seconds=60)
+    assert older is not None
+    outbox.try_again(older, "out of resources", delay=600)
+    lifecycle = Lifecycle(database, clock)
+    assert lifecycle.replay(STUDY)
+    lease = lifecycle.claim(STUDY, "worker-1", seconds=15)
+    assert lease is not None
+    assert lifecycle.finish(lease, reading(2), [outgoing("PACS", revision=2)])
+
+    assert outbox.take("PACS", hold_seconds=60) is None
+    clock.forward(600)
+    uids = []
+    while (delivery := outbox.take("PACS", hold_seconds=60)) is not None:
+        uids.append(delivery.object.SOPInstanceUID)
+        outbox.sent(delivery)
+    assert uids == [produced(1).SOPInstanceUID, produced(2).SOPInstanceUID]
