@@ -21,7 +21,7 @@ from reports.dataset import encode
 from reports.document import Device
 from reports.source import source_study
 from reports.sr import measurement_report
-from studies.errors import OsteonError
+from studies.errors import InvalidInstance, OsteonError
 from studies.model import ImageReading, ModelRef, Reading
 from studies.settings import Settings
 from worker.pixels import is_picture, open_dicom, read_dicom, read_picture
@@ -133,7 +133,7 @@ def _saved(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         except OsteonError as error:
-            # What was refused often has no picture to show: then there is nothing to draw on.
+            # What was refused often has no picture to show, or no UIDs to report on.
             if scanned.outcome is Outcome.READ:
                 problems.append(f"{path}: {error}")
         except OSError as error:
@@ -157,7 +157,10 @@ def _report(
     if is_picture(path):
         return None
     header = open_dicom(path)
-    source = source_study([header], default_character_set=settings.default_charset)
+    try:
+        source = source_study([header], default_character_set=settings.default_charset)
+    except ValueError as error:
+        raise InvalidInstance(f"no report can be made: {error}") from error
     now = datetime.now(UTC)
     digests = "".join(sorted(model.sha256 for model in loaded))
     reading = Reading(

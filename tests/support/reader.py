@@ -52,7 +52,8 @@ class BrightnessReader:
         else:
             ds = open_dicom(path)
             reason = why_not_analysed(ds)
-            uid, sop_class, series = ds.SOPInstanceUID, ds.SOPClassUID, ds.SeriesInstanceUID
+            uid, sop_class = ds.SOPInstanceUID, ds.SOPClassUID
+            series = ds.get("SeriesInstanceUID", "")
             if reason is not None:
                 return ImageReading(
                     SOPInstanceUID=uid,

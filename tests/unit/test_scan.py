@@ -305,6 +305,21 @@ def test_what_cannot_be_saved_is_said_and_is_no_success(tmp_path):
     assert "not saved" in err
 
 
+def test_a_file_that_no_report_can_name_has_none(tmp_path):
+    """Without its UIDs there is no study to report on; the result is given all the same."""
+    ds = make(picture(200, 160))
+    del ds.SeriesInstanceUID
+    path = write(ds, tmp_path / "nameless.dcm")
+
+    status, out, err = run(path, save=tmp_path / "out")
+
+    (line,) = lines(out)
+    assert (status, line["status"]) == (1, "read")
+    assert "SeriesInstanceUID" in err
+    assert "fault of Osteon" not in err
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["nameless.dcm.png"]
+
+
 def test_a_folder_that_cannot_be_made_stops_the_scan(tmp_path):
     """Before an hour of reading, not after it."""
     path = grey_png(tmp_path / "x.png", 200)
