@@ -10,12 +10,12 @@ from typing import Annotated, Final
 
 import structlog
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
 from studies.catalogue import Catalogue
 from studies.clock import Clock, utc_now

@@ -72,6 +72,7 @@ def test_a_study_goes_from_orthanc_and_comes_back_as_a_report(node: Path, orthan
             60,
             "a reported study",
         )
+        assert study is not None
         (delivery,) = Outbox(database).of_study(uid)
         (kept,) = catalogue.objects(study, 1)
     assert delivery.state is DeliveryState.SENT
@@ -108,4 +109,6 @@ def _wado(orthanc: Orthanc, path: str):
     boundary = body.split(b"\r\n", 1)[0].removeprefix(b"--").decode()
     head = f'Content-Type: multipart/related; boundary="{boundary}"\r\n\r\n'.encode()
     (part,) = message_from_bytes(head + body, policy=HTTP).iter_parts()
-    return dcmread(BytesIO(part.get_payload(decode=True)))
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return dcmread(BytesIO(content))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -123,7 +124,7 @@ JAPANESE = "山田^太郎".encode("iso2022_jp")
         ("eight-bit", {"SpecificCharacterSet": None, "PatientName": b"M\xfcller^\xc4nne "}),
     ],
 )
-def test_a_sloppy_header_costs_no_study_its_report(node: Up, name: str, elements: dict):
+def test_a_sloppy_header_costs_no_study_its_report(node: Up, name: str, elements: dict[str, Any]):
     """Section by section, what real senders get wrong."""
     dataset = override(of_its_own(packaged_radiograph(REAL_LEG), name), **elements)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,11 @@ def program(peer: Peer, name: str) -> psutil.Process:
     return process
 
 
+def answers(echo: list[str]) -> bool:
+    """Whether a C-ECHO is answered."""
+    return run_program(echo).returncode == 0
+
+
 def test_each_part_may_be_killed_and_no_study_is_lost(up: Up):
     """kill -9 of broker, worker, listener, sweep and sender in turn, with a study after each."""
     uids = []
@@ -62,11 +68,11 @@ def test_each_part_may_be_killed_and_no_study_is_lost(up: Up):
             if name != "listener":
                 up.send(*files)
             killed.send_signal(signal.SIGKILL)
-            wait_until(lambda p=killed: not p.is_running(), 20, f"the end of {name}")
+            psutil.wait_procs([killed], timeout=20)
             if name == "listener":
                 program(node, name)
                 echo = [require_program("echoscu"), "-aec", "OSTEON", "127.0.0.1", up.port]
-                wait_until(lambda c=echo: run_program(c).returncode == 0, 60, "the listener")
+                wait_until(partial(answers, echo), 60, "the listener")
                 up.send(*files)
             uids.append(uid)
         up.wait_for_reports(*uids)

@@ -56,7 +56,7 @@ class Orthanc:
 
     def start(self) -> Orthanc:
         """Start the server; return once it answers."""
-        command = [require_program("Orthanc"), self._file]
+        command: list[str | Path] = [require_program("Orthanc"), self._file]
         self._peer = Peer(command=self._network.command(command), name="orthanc").start()
         wait_until(
             lambda: self._network.listens(HTTP_PORT) and self._network.listens(DICOM_PORT),

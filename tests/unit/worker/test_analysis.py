@@ -119,7 +119,11 @@ def _with_nan(reader: Analyst) -> Analyst:
 
 def test_free_text_refuses_only_where_the_router_is_in_doubt(tmp_path):
     """A study's description may be about its neighbour; a sure picture goes first, and says so."""
-    words: dict[str, Any] = {"body_part": "", "ProtocolName": "Chest PA", "StudyDescription": ABSENT}
+    words: dict[str, Any] = {
+        "body_part": "",
+        "ProtocolName": "Chest PA",
+        "StudyDescription": ABSENT,
+    }
     path = write(radiograph(**words), tmp_path / "image.dcm")
     sure = analyst(tmp_path / "sure").read_file(path)
     torn = analyst(tmp_path / "torn", limb_logit=0.0).read_file(path)
