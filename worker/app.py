@@ -6,6 +6,7 @@ On a GPU: one process with threads, since CUDA does not survive a fork.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -114,6 +115,9 @@ def run_worker(settings: Settings) -> int:
     reader = PerProcess(make_reader)
     app = make_celery(settings)
     register(app, reader)
+    # What lives now lives as long as the worker: uncollected, its pages stay shared by all children.
+    gc.collect()
+    gc.freeze()
     with _announced(presence), _ready_after_fork(reader):
         return _work(app, plan, presence.id)
 

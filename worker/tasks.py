@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from celery import Celery
@@ -14,6 +16,7 @@ from studies.queue import READ_STUDY
 from worker.pipeline import StudyReader
 
 _log = structlog.get_logger()
+_C_LIBRARY: Final = ctypes.CDLL(None)
 
 
 class PerProcess:
@@ -53,4 +56,14 @@ def register(app: Celery, reader: Callable[[], StudyReader]) -> None:
                 "database away", StudyInstanceUID=StudyInstanceUID, error=type(error).__name__
             )
 
+        finally:
+            _give_memory_back()
+
     app.task(name=READ_STUDY)(read_study)
+
+
+def _give_memory_back() -> None:
+    """Return the room of a study's images to the system: glibc would keep it for each process."""
+    trim = getattr(_C_LIBRARY, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
