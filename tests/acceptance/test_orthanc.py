@@ -17,7 +17,7 @@ from studies.database import Database
 from studies.model import DeliveryState, Status
 from studies.outbox import Outbox
 from tests.support.orthanc import AE_TITLE, DICOM_PORT, Orthanc
-from tests.support.peers import Peer, PrivateNetwork
+from tests.support.peers import Peer, PrivateNetwork, require_program
 from tests.support.waiting import wait_until
 
 PORT = 11112
@@ -83,12 +83,15 @@ def test_a_study_goes_from_orthanc_and_comes_back_as_a_report(node: Path, orthan
     assert theirs.PatientID == dcmread(BytesIO(radiograph)).PatientID
 
 
-def test_a_pacs_that_was_switched_off_gets_the_report_when_it_is_back(node: Path, orthanc: Orthanc):
-    """Down in between: the report waits, then arrives once."""
-    radiograph = packaged_radiograph("RG3_UNCR.dcm").read_bytes()
-    uid = str(dcmread(BytesIO(radiograph), stop_before_pixels=True).StudyInstanceUID)
-    orthanc.send("osteon", orthanc.import_file(radiograph))
+def test_a_pacs_that_was_switched_off_gets_the_report_when_it_is_back(
+    node: Path, orthanc: Orthanc, network: PrivateNetwork
+):
+    """Down when the report is due: it waits, then arrives once."""
     orthanc.stop()
+    radiograph = packaged_radiograph("RG3_UNCR.dcm")
+    uid = str(dcmread(radiograph, stop_before_pixels=True).StudyInstanceUID)
+    program = require_program("dcmsend")
+    network.run([program, "-aec", "OSTEON", "127.0.0.1", str(PORT), radiograph])
     with Database(f"sqlite:///{node / 'osteon.sqlite'}") as database:
         outbox = Outbox(database)
 
