@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from training.answers import measure, other_limb_logits
 from training.calibrate import NMS_IOU, Choice, Choices, choose
 from training.cases import read_cases
 from training.figures import bone_figures, image_figures, router_figures
+from training.fracatlas import read_fracatlas
+from training.metrics import Interval
 from training.network import REGIONS, Network, Shape, cell_boxes
 from training.predictions import Predictions
 from worker.cards import CARD_FILE, MODEL_FILE, fingerprint, load_card
@@ -45,7 +48,7 @@ ALWAYS_ON: Final = ("hand_wrist", "elbow", "shoulder", "leg")
 """Regions that are read whatever the evidence; their cards state how thin it is."""
 
 ENOUGH_POSITIVES: Final = 30
-"""Fractured images of the test split below which any other region is experimental."""
+"""Fractured images of the whole set below which any other region is experimental."""
 
 _GOLDEN_TOLERANCE: Final = 2e-3
 _SUMMARIES: Final = {
@@ -361,7 +364,12 @@ def export_models(
             val = [measure(network, read_cases(data_dir, "val"), v, size) for v in VARIANTS]
             cases = read_cases(data_dir, "test")
             test = {v: measure(network, cases, v, size) for v in VARIANTS}
-            calibrate_models(drafts, val, test, other_limb_logits(network, size))
+            fractures = Counter(
+                region
+                for radiograph in read_fracatlas(data_dir)
+                for region in radiograph.fractured_regions
+            )
+            calibrate_models(drafts, val, test, other_limb_logits(network, size), fractures)
             # A bone that the test split does not show cannot be vouched for: it is left out.
             drafts = [d for d in drafts if d["kind"] != "bone" or any(d["figures"].values())]
         for draft in drafts:
@@ -397,6 +405,7 @@ def calibrate_models(
     val: Sequence[Predictions],
     test: Mapping[str, Predictions],
     other_limb_logits: NDArray[np.float32],
+    fractures: Mapping[str, int],
 ) -> None:
     """Choose on val, measure on test, and write both into the drafts of the cards.
 
@@ -408,6 +417,8 @@ def calibrate_models(
         By variant.
     other_limb_logits
         Of pictures that are no limb radiographs.
+    fractures
+        Fractured images of the whole set by region.
     """
     bones = REGIONS
     choices = choose(REGIONS, bones, val, other_limb_logits)
@@ -421,15 +432,29 @@ def calibrate_models(
                 region = draft["regions"][0]
                 at = REGIONS.index(region)
                 found = bone_figures(said, at, at, region, choices)
-                positives = np.nansum(said.truth.fractured_regions[:, at])
                 if variant == "plain":
-                    draft["experimental"] = (
-                        region not in ALWAYS_ON and int(positives) < ENOUGH_POSITIVES
+                    draft["experimental"] = is_experimental(
+                        region, fractures.get(region, 0), found.get("auc")
                     )
             else:
                 continue
             figures = draft.setdefault("figures", {})
             figures[f"fracatlas_test_{variant}"] = {k: asdict(v) for k, v in found.items()}
+
+
+def is_experimental(region: str, fractures: int, area: Interval | None) -> bool:
+    """Whether the evidence for a region is too thin for its model to speak unasked.
+
+    Parameters
+    ----------
+    fractures
+        Fractured images of the region in the whole set.
+    area
+        Area under the ROC curve on the plain test split, with its interval.
+    """
+    if region in ALWAYS_ON:
+        return False
+    return fractures < ENOUGH_POSITIVES or area is None or area.low <= 0.5
 
 
 def _draft(
