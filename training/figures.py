@@ -48,14 +48,29 @@ def router_figures(predictions: Predictions, choices: Choices) -> Figures:
     """Macro AUC, top-1 accuracy and the share of limb images that are let in."""
     truth, answers, blocks = predictions.truth, predictions.answers, predictions.blocks
     whole = ~np.isnan(truth.regions).any(axis=1)
-    # Where a crop leaves a region half in view its row is judged by what is known alone.
-    seen = np.where(np.isnan(truth.regions), 0, truth.regions)
     figures = {}
     if whole.any():
         figures["macro_auc"] = bootstrap_interval(
             macro_auc, truth.regions[whole], answers.region_logits[whole], blocks[whole], n=200
         )
-    figures["top1"] = bootstrap_interval(top_one_accuracy, seen, answers.region_logits, blocks)
+    first = answers.region_logits.argmax(axis=1)
+    # Of a crop it may be unknown whether it still shows the region that is named.
+    judged = ~np.isnan(truth.regions[np.arange(len(first)), first])
+    if judged.any():
+        figures["top1_in_view"] = bootstrap_interval(
+            top_one_accuracy,
+            np.nan_to_num(truth.regions[judged]),
+            answers.region_logits[judged],
+            blocks[judged],
+        )
+    centred = truth.primary >= 0
+    if centred.any():
+        figures["top1_primary"] = bootstrap_interval(
+            lambda y, p: float(np.mean(y == p)),
+            truth.primary[centred],
+            first[centred],
+            blocks[centred],
+        )
     accepted = choices.limb.calibration(answers.limb_logits) >= choices.limb.thresholds.sensitive
     figures["limb_accepted"] = bootstrap_interval(
         lambda _, p: float(np.mean(p)), np.ones(len(accepted)), accepted.astype(float), blocks
