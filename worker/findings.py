@@ -22,6 +22,11 @@ Boxes = npt.NDArray[np.float64]
 _WIDEST_PEAK: Final = 0.5  # share of the image; a wider peak of a heat map is no place
 
 
+BEYOND_DOUBT: Final = 0.95
+"""What a picture must reach to overrule a file's own words. A router that never saw a dental film may
+give one 0.67 for a humerus, which is above the threshold at which a region is in view."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routing:
     """What the router says of an image; the two thresholds are those of its card's labels.
@@ -37,7 +42,8 @@ class Routing:
     is_limb
         Whether that reaches the router's sensitive threshold.
     beyond_doubt
-        Whether that and a region's probability reach their specific thresholds.
+        Whether that and a region's probability reach `BEYOND_DOUBT`, or their specific thresholds
+        where those are higher.
     """
 
     scores: tuple[RegionScore, ...]
@@ -65,7 +71,7 @@ def routing(card: Card, outputs: Mapping[str, Array]) -> Routing:
         scores.append(RegionScore(region=region, probability=probability))
         if probability >= label.sensitive:
             in_view.add(region)
-        is_certain = is_certain or probability >= label.specific
+        is_certain = is_certain or probability >= max(label.specific, BEYOND_DOUBT)
     scores.sort(key=lambda score: -score.probability)
     limb_label = card.label(LIMB)
     limb = card.probability(limb_label, float(_numbers(card, outputs, "limb_logit").flat[0]))
@@ -74,7 +80,7 @@ def routing(card: Card, outputs: Mapping[str, Array]) -> Routing:
         in_view=tuple(score.region for score in scores if score.region in in_view),
         limb=limb,
         is_limb=limb >= limb_label.sensitive,
-        beyond_doubt=is_certain and limb >= limb_label.specific,
+        beyond_doubt=is_certain and limb >= max(limb_label.specific, BEYOND_DOUBT),
     )
 
 
