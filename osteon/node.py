@@ -20,7 +20,7 @@ from studies.database import Database
 from studies.errors import ConfigurationError, OsteonError
 from studies.files import Files
 from studies.presence import living
-from studies.settings import PREFIX, TEST_PREFIX, Settings
+from studies.settings import CONFIG_VARIABLE, PREFIX, TEST_PREFIX, Settings
 
 # A worker opens and proves its models before it says that it is there.
 READY_SECONDS = 180.0
@@ -60,7 +60,13 @@ class Node:
         self._database = Database(settings.resolved_database_url)
         self._lock: Lock | None = None
         self._supervisor: Supervisor | None = None
-        self._environment = {**_others(environment), **as_environment(settings)}
+        # A file of settings in the current directory must not fill in what is not set here.
+        self._config = self._folder / "osteon.toml"
+        self._environment = {
+            **_others(environment),
+            **as_environment(settings),
+            CONFIG_VARIABLE: str(self._config),
+        }
         self._begun: datetime = utc_now()
         self._pids: dict[str, int] = {}
 
@@ -74,6 +80,7 @@ class Node:
         Files(settings.data_dir)
         private_folder(self._folder)
         self._lock = Lock(self._folder / "lock", wait_seconds=_FORMER_SECONDS)
+        self._config.write_text("# The programs' settings are in their environment.\n", "utf-8")
         private_folder(settings.socket_folder)
         _require_free("dicom_port", settings.dicom_host, settings.dicom_port)
         _require_free("web_port", settings.web_host, settings.web_port)
@@ -214,7 +221,9 @@ def _inner(value: object) -> str:
         pairs = (f"{key} = {_inner(item)}" for key, item in value.items() if item is not None)
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, str):
-        return json.dumps(value)  # a basic string of TOML takes the same escapes
+        return json.dumps(
+            value, ensure_ascii=False
+        )  # a basic string of TOML takes the same escapes
     return _as_toml(value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -30,6 +29,4 @@ def run_training_command(name: str, arguments: Sequence[str]) -> None:
             f"`osteon {name}` needs the extra `train` ({missing} is not installed): "
             f"./run --extra train {name} …, or pip install 'osteon[train]'"
         ) from error
-    # Its parser takes its name from there, and so do its messages.
-    sys.argv = [f"osteon {name}", *arguments]
     module.main(list(arguments))

@@ -6,6 +6,7 @@ network with rounded weights, and that is what parity and every figure are taken
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -578,3 +579,29 @@ def _literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_literal(one) for one in value) + "]"
     return repr(round(float(value), 7)) if isinstance(value, float) else repr(int(value))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Export from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="what training has left")
+    parser.add_argument("models", type=Path, help="folder of the models, made if it is missing")
+    parser.add_argument("--version", required=True, help="of every model, as 1.0.0")
+    parser.add_argument(
+        "--data", type=Path, help="labelled images; without them the service refuses the models"
+    )
+    parser.add_argument("--commit", default="unknown", help="of the code that trained")
+    asked = parser.parse_args(arguments)
+    folders = export_models(
+        asked.checkpoint,
+        asked.models,
+        asked.version,
+        data_dir=asked.data,
+        commit=asked.commit,
+    )
+    for folder in folders:
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()

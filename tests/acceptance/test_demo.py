@@ -20,7 +20,11 @@ def _demo(folder: Path):
 
 
 def test_the_demo_ends_well_and_can_be_run_again(tmp_path: Path):
-    """Every sample's report comes back; a second run begins anew."""
+    """Every sample's report comes back; a second run begins anew, and neither touches the site's."""
+    nobody = (
+        'database_url = "postgresql://127.0.0.1:1/site"\nbroker_url = "redis://127.0.0.1:1/0"\n'
+    )
+    (tmp_path / "osteon.toml").write_text(nobody)
     for _ in range(2):
         shown = _demo(tmp_path)
 

@@ -171,3 +171,15 @@ def test_every_program_of_a_node_gets_the_same_settings(tmp_path: Path):
     )
 
     assert load_settings(as_environment(settings)) == settings
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "compare"])
+def test_each_training_command_tells_its_options(tmp_path: Path, command: str):
+    """What is handed on arrives: the help is that of the training module."""
+    pytest.importorskip("torch", reason="needs the extra train: ./run --extra train setup")
+
+    told = osteon(tmp_path, command, "--help")
+
+    assert told.returncode == 0, told.stderr
+    assert f"training.{command}" in told.stdout
+    assert "--data" in told.stdout
