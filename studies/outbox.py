@@ -75,6 +75,7 @@ class Outbox:
         """Note that the peer has the object; the study is REPORTED once all its objects are."""
         now = self._clock()
         with self._database.writing() as connection:
+            _lock_study(connection, delivery)
             study_id = self._settle(
                 connection, delivery, state=DeliveryState.SENT, last_error=None, sent_at=now
             )
@@ -157,6 +158,18 @@ class Outbox:
             .returning(tables.deliveries.c.study_id)
         ).one()
         return int(row.study_id)
+
+
+def _lock_study(connection: Connection, delivery: Delivery) -> None:
+    """Let the last deliveries of a study end one after the other.
+
+    Side by side, each would see the other's as not yet sent, and nobody would report the study.
+    """
+    connection.execute(
+        select(tables.studies.c.id)
+        .where(tables.studies.c.study_instance_uid == delivery.StudyInstanceUID)
+        .with_for_update(key_share=True)
+    )
 
 
 def _report_if_all_sent(connection: Connection, study_id: int, now: datetime) -> None:

@@ -1,6 +1,9 @@
 """Objects on their way: taken once, tried again, buried, revived."""
 
+from threading import Thread
+
 import pytest
+from sqlalchemy import event, text
 
 from studies.catalogue import Catalogue
 from studies.database import Database
@@ -9,6 +12,7 @@ from studies.lifecycle import Lifecycle
 from studies.model import DeliveryState, Status, StudyDescription
 from studies.outbox import Outbox
 from tests.support.domain import STUDY, HandClock, instance, outgoing, produced, reading
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -118,3 +122,33 @@ def test_a_report_never_arrives_after_the_one_that_replaces_it(
         uids.append(delivery.object.SOPInstanceUID)
         outbox.sent(delivery)
     assert uids == [produced(1).SOPInstanceUID, produced(2).SOPInstanceUID]
+
+
+@pytest.mark.parametrize("any_database", ["postgresql"], indirect=True)
+def test_two_last_deliveries_at_the_same_time_report_their_study(
+    outbox: Outbox, database: Database
+):
+    """Each destination has its own courier; neither sees what the other has not committed.
+
+    SQLite has one writer at a time, and so no such race.
+    """
+    first, second = (outbox.take(name, hold_seconds=60) for name in ("PACS", "ARCHIVE"))
+    assert first is not None
+    assert second is not None
+    other = Thread(target=outbox.sent, args=(second,))
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def is_overtaken_or_waits() -> bool:
+        with database.engine.connect() as connection:
+            return not other.is_alive() or bool(connection.scalar(waits))
+
+    def before_commit(_connection: object) -> None:
+        if other.ident is None:
+            other.start()
+            wait_until(is_overtaken_or_waits, 60, "the other courier to end or to wait for us")
+
+    event.listen(database.engine, "commit", before_commit)
+    outbox.sent(first)
+    other.join()
+
+    assert Catalogue(database).study(STUDY).status is Status.REPORTED
