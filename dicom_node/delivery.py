@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.sender import ANSWER_SECONDS, CONNECT_SECONDS, StoreClient
 from studies.database import Database
-from studies.errors import DeliveryRefused, DestinationUnreachable, TemporaryError
+from studies.errors import DeliveryRefused, DestinationUnreachable, OsteonError, TemporaryError
 from studies.files import Files
 from studies.model import Delivery
 from studies.outbox import Outbox
@@ -91,7 +91,7 @@ class Courier:
     def _deliver(self, delivery: Delivery) -> float | None:
         started = time.monotonic()
         try:
-            answer = self._client.send(self._files.read(delivery.object.path))
+            answer = self._send(delivery)
         except DestinationUnreachable as error:
             self._failures += 1
             wait = retry_delay(self._failures, first=2.0, most=MOST_WAIT_SECONDS)
@@ -114,6 +114,16 @@ class Courier:
         self._outbox.sent(delivery, detail=answer, seconds=seconds)
         self._tell(delivery, "sent", answer)
         return None
+
+    def _send(self, delivery: Delivery) -> str:
+        try:
+            return self._client.send(self._files.read(delivery.object.path))
+        except OsteonError:
+            raise
+        except Exception as error:
+            # Nobody would bring anything to this destination any more if our thread ended. The
+            # text may repeat a value of the object, and so the patient's name: it goes nowhere.
+            raise TemporaryError(f"a defect of Osteon: {type(error).__name__}") from error
 
     def _bury(self, delivery: Delivery, error: str) -> None:
         self._outbox.bury(delivery, error)

@@ -258,3 +258,24 @@ def test_bytes_that_are_no_file_are_not_sent():
         pytest.raises(DeliveryRefused, match="no DICOM file"),
     ):
         client.send(b"garbage")
+
+
+def test_an_error_that_nobody_expects_does_not_stop_the_courier(database, clock, tmp_path):
+    """It is tried again and told by its type alone; the thread goes on with other objects."""
+
+    def broken(_file: bytes) -> str:
+        raise LookupError("SECRET^PATIENT")
+
+    with running_pacs() as pacs:
+        post = courier(pacs, database, clock, tmp_path)
+        sound, post._client.send = post._client.send, broken  # type: ignore[method-assign]
+        post.step()
+        (waiting,) = Outbox(database).of_study(STUDY)
+        post._client.send = sound  # type: ignore[method-assign]
+        clock.forward(60)
+        post.step()
+        post._client.close()
+
+    assert waiting.state is DeliveryState.PENDING
+    assert waiting.last_error == "a defect of Osteon: LookupError"
+    assert Catalogue(database).study(STUDY).status is Status.REPORTED
