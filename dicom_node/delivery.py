@@ -15,7 +15,7 @@ from studies.errors import DeliveryRefused, DestinationUnreachable, OsteonError,
 from studies.files import Files
 from studies.model import Delivery
 from studies.outbox import Outbox
-from studies.presence import Presence
+from studies.presence import announce
 from studies.rules import retry_delay
 from studies.settings import Destination, Settings
 
@@ -137,12 +137,15 @@ class Courier:
             StudyInstanceUID=delivery.StudyInstanceUID,
             SOPInstanceUID=delivery.object.SOPInstanceUID,
             attempt=delivery.attempts,
-            answer=answer,
+            # The status; a peer's comment may say anything, even a name. It stands in the outbox.
+            answer=answer.partition(" (")[0],
         )
 
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver to every configured destination until `stop` is set.
+
+    A database that is away at the start is waited for.
 
     Raises
     ------
@@ -157,13 +160,19 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
         for destination in settings.destinations
     ]
     facts = {"destinations": [destination.name for destination in settings.destinations]}
-    with Presence(database, "sender", facts):
+    presence = announce(database, "sender", facts, stop)
+    if presence is None:
+        database.close()
+        return
+    try:
         _warn_of_strays(settings, outbox)
         threads = [_start(courier.run, stop) for courier in couriers]
         stop.wait()
         for thread in threads:
             thread.join()
-    database.close()
+    finally:
+        presence.__exit__(None, None, None)
+        database.close()
 
 
 def _start(run: Callable[[threading.Event], None], stop: threading.Event) -> threading.Thread:

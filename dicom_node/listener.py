@@ -19,7 +19,6 @@ from pynetdicom.transport import (
     RequestHandler,
     ThreadedAssociationServer,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.admission import Admission, Rejection
 from dicom_node.associations import AssociationBook
@@ -33,7 +32,7 @@ from studies.database import Database
 from studies.files import Files
 from studies.journal import Journal
 from studies.model import Sender
-from studies.presence import Presence
+from studies.presence import Presence, announce
 from studies.settings import Settings
 
 # A peer that connects must have asked for an association by then.
@@ -333,10 +332,4 @@ def _present(database: Database, settings: Settings, stop: threading.Event) -> P
         "tls": settings.listener_tls is not None,
         "open_node": settings.open_node,
     }
-    while not stop.is_set():
-        try:
-            return Presence(database, "listener", facts).__enter__()
-        except SQLAlchemyError as error:
-            _log.warning("database away; waiting for it", error=type(error).__name__)
-            stop.wait(HOUSEKEEPING_SECONDS)
-    return None
+    return announce(database, "listener", facts, stop)

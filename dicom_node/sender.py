@@ -147,7 +147,8 @@ class StoreClient:
 
     def _judge(self, answer: Dataset) -> str:
         outcome, meaning = outcome_of(answer.Status)
-        comment = str(answer.get("ErrorComment", "") or "")
+        # LO, so no control characters; a peer that sends some must not reach the database with them.
+        comment = "".join(c for c in str(answer.get("ErrorComment", "") or "") if c.isprintable())
         told = f"{meaning} ({comment})" if comment else meaning
         if outcome is Outcome.DONE:
             return told

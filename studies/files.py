@@ -183,9 +183,9 @@ class Files:
             If the disk is full.
         """
         target = self.absolute(relative)
-        self._make_folder(target.parent)
         part = self.root / "spool" / f"{uuid.uuid4().hex}.part"
         try:
+            self._make_folder(target.parent)
             with part.open("xb") as file:
                 file.write(data)
                 file.flush()

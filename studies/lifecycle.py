@@ -217,8 +217,16 @@ class Lifecycle:
             add_event(connection, study.id, now, "read", outcome, max(0.0, seconds))
         return True
 
-    def retry_later(self, lease: Lease, reason: str, *, delay: float, max_attempts: int) -> Status:
+    def retry_later(
+        self, lease: Lease, reason: str, *, delay: float, max_attempts: int, counts: bool = True
+    ) -> Status:
         """Give a study back after a temporary error; FAILED once `max_attempts` are used up.
+
+        Parameters
+        ----------
+        counts
+            False where the study has no part in the trouble (a full disk): then it waits for
+            however long that lasts, and the try is not counted.
 
         Returns
         -------
@@ -230,7 +238,15 @@ class Lifecycle:
             study = _held_study(connection, lease)
             if study is None:
                 return Status.READING
-            return _give_back(connection, study, now, reason, delay, max_attempts)
+            if counts:
+                return _give_back(connection, study, now, reason, delay, max_attempts)
+            status = _give_back(connection, study, now, reason, delay, study.attempts + 1)
+            connection.execute(
+                update(tables.studies)
+                .where(tables.studies.c.id == study.id)
+                .values(attempts=study.attempts - 1)
+            )
+            return status
 
     def fail(self, lease: Lease, reason: str) -> bool:
         """End a study as FAILED; False if the lease was lost.

@@ -116,6 +116,22 @@ class Presence:
             _log.warning("heartbeat not written", process=self.id, error=type(error).__name__)
 
 
+def announce(
+    database: Database, kind: str, facts: Mapping[str, Any], stop: threading.Event
+) -> Presence | None:
+    """Enter a process's presence, however long the database is away; None if `stop` is set first.
+
+    The caller leaves it with `__exit__`.
+    """
+    while not stop.is_set():
+        try:
+            return Presence(database, kind, facts).__enter__()
+        except SQLAlchemyError as error:
+            _log.warning("database away; waiting for it", error=type(error).__name__)
+            stop.wait(HEARTBEAT_SECONDS)
+    return None
+
+
 def living(database: Database, *, now: datetime, silence_seconds: float = 30.0) -> list[Process]:
     """Processes that were seen within `silence_seconds`, the oldest first."""
     with database.reading() as connection:

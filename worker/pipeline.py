@@ -30,7 +30,7 @@ from studies.catalogue import Catalogue
 from studies.clock import Clock, utc_now
 from studies.database import Database
 from studies.deployment import deployment_id
-from studies.errors import PermanentError, TemporaryError
+from studies.errors import NoRoom, PermanentError, TemporaryError
 from studies.files import Files
 from studies.lifecycle import Lifecycle
 from studies.model import (
@@ -117,6 +117,8 @@ class StudyReader:
             return self._read(lease, heartbeat)
         except LeaseLost:
             return None
+        except NoRoom as error:
+            return self._give_back(lease, str(error), error.delay, counts=False)
         except TemporaryError as error:
             return self._give_back(lease, str(error), error.delay)
         except PermanentError as error:
@@ -135,9 +137,9 @@ class StudyReader:
             reason = f"a defect of Osteon: {type(error).__name__}"
             return self._give_back(lease, reason, retry_delay(lease.attempt))
 
-    def _give_back(self, lease: Lease, reason: str, delay: float) -> Status:
+    def _give_back(self, lease: Lease, reason: str, delay: float, *, counts: bool = True) -> Status:
         return self._lifecycle.retry_later(
-            lease, reason, delay=delay, max_attempts=self._settings.max_attempts
+            lease, reason, delay=delay, max_attempts=self._settings.max_attempts, counts=counts
         )
 
     def _read(self, lease: Lease, heartbeat: Heartbeat) -> Status | None:

@@ -263,7 +263,7 @@ def test_bytes_that_are_no_file_are_not_sent():
 def test_an_error_that_nobody_expects_does_not_stop_the_courier(database, clock, tmp_path):
     """It is tried again and told by its type alone; the thread goes on with other objects."""
 
-    def broken(_file: bytes) -> str:
+    def broken(file: bytes) -> str:
         raise LookupError("SECRET^PATIENT")
 
     with running_pacs() as pacs:

@@ -245,6 +245,20 @@ def test_a_study_that_keeps_failing_is_given_up(ready: Desk, clock: HandClock):
     assert ready.lifecycle.unanswered() == ()
 
 
+def test_a_full_disk_costs_a_study_none_of_its_tries(ready: Desk, clock: HandClock):
+    """It has no part in the trouble, and is read once there is room again."""
+    for _ in range(10):
+        lease = ready.lifecycle.claim(STUDY, "worker", seconds=15)
+        assert lease is not None
+        status = ready.lifecycle.retry_later(
+            lease, "the disk is full", delay=60, max_attempts=3, counts=False
+        )
+        clock.forward(60)
+
+        assert status is Status.READY
+    assert ready.study.attempts == 0
+
+
 def test_a_study_that_kills_its_workers_is_given_up(ready: Desk, clock: HandClock):
     """It must not take down one worker after the other for ever."""
     given_back = []
