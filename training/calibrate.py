@@ -30,7 +30,7 @@ NMS_IOU: Final = 0.3
 ENOUGH: Final = 12
 """Positives on val from which a bone has a calibration and thresholds of its own."""
 
-_REFUSED_LIMBS: Final = 0.005  # share of limb radiographs that may be refused, on val
+_REFUSED_LIMBS: Final = 0.01  # share of limb radiographs that may be refused, on val
 _FALSE_BOXES: Final = 0.3  # per normal image
 
 

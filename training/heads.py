@@ -80,33 +80,36 @@ def cache_features(
 
 @torch.no_grad()
 def fit_distance(network: Network, pooled: Tensor) -> None:
-    """Set the limb head's whitening from pooled features [N, C] of limb radiographs.
+    """Set the limb head's subspace from pooled features [N, C] of limb radiographs.
 
-    The slope stays zero (the witness is silent) until `set_radius`.
+    The slope stays as it is: zero, and so silent, until `set_radius`.
     """
     head = network.limb
-    mean = pooled.mean(0)
-    _, values, axes = torch.linalg.svd((pooled - mean).double().cpu(), full_matrices=False)
-    # Axes along which nothing varies would turn rounding into distance.
-    count = min(head.whiten.out_features, int((values > _FLAT_AXIS * values[0]).sum()))
-    scale = np.sqrt(len(pooled)) / values[:count]
-    weight = (axes[:count] * scale[:, None]).float().to(pooled.device)
-    # The mean over all axes is 1 for limbs, also where some are left out.
-    weight *= (head.whiten.out_features / max(count, 1)) ** 0.5
-    head.whiten.weight.zero_()
-    head.whiten.bias.zero_()
-    head.whiten.weight[:count] = weight
-    head.whiten.bias[:count] = -(weight @ mean)
+    directions = head.directions(pooled)
+    mean = directions.mean(0)
+    _, values, axes = torch.linalg.svd((directions - mean).double().cpu(), full_matrices=False)
+    count = min(len(head.axes), int((values > _FLAT_AXIS * values[0]).sum()), len(pooled) // 2)
+    head.mean.copy_(mean)
+    head.axes.zero_()
+    head.axes[:count] = axes[:count].float().to(head.axes.device)
 
 
 @torch.no_grad()
-def set_radius(
-    network: Network, pooled: Tensor, *, kept: float = 0.998, slope: float = 4.0
-) -> None:
-    """Let the distance speak: `kept` of these limb radiographs lie inside the radius."""
-    distance = network.limb.distance(pooled)
-    network.limb.radius.fill_(float(torch.quantile(distance, kept)) + 1.0 / slope)
-    network.limb.slope.fill_(slope)
+def set_radius(network: Network, pooled: Tensor, *, kept: float = 0.99, rise: float = 0.1) -> None:
+    """Let the distance speak: `kept` of these limb radiographs lie inside the radius.
+
+    They must be others than those of `fit_distance`, which lie nearer than any new one.
+    Its logit is 1 where the distance is smaller by the share `rise` of the radius. The
+    threshold is chosen on val, not here.
+    """
+    radius = float(torch.quantile(head_distance(network, pooled), kept))
+    network.limb.radius.fill_(radius)
+    network.limb.slope.fill_(1.0 / max(rise * radius, 1e-6))
+
+
+def head_distance(network: Network, pooled: Tensor) -> Tensor:
+    """Distances [N] of pooled features [N, C]."""
+    return network.limb.distance(pooled)[:, 0]
 
 
 def train_heads(

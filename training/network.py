@@ -208,21 +208,24 @@ class RegionHead(nn.Module):
 class LimbHead(nn.Module):
     """Limb radiograph or anything else.
 
-    Two witnesses that must agree: a learned score, and the distance of the pooled
-    features from those of limb radiographs in a whitened space, which also refuses
-    what no training picture resembled.
+    Two witnesses that must agree: a learned score, and how much of the pooled features
+    lies outside the subspace in which limb radiographs vary, which also refuses what no
+    training picture resembled.
     """
 
-    def __init__(self, shape: Shape, hidden: int = 64, whitened: int = 48) -> None:
+    def __init__(self, shape: Shape, hidden: int = 64, axes: int = 64) -> None:
         super().__init__()
         channels = shape.layer3 + shape.layer4
+        self.split = shape.layer3
         self.hidden = nn.Linear(channels, hidden)
         self.out = nn.Linear(hidden, 1)
-        self.whiten = nn.Linear(channels, min(whitened, channels))
-        self.whiten.requires_grad_(requires_grad=False)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("axes", torch.zeros(min(axes, channels // 2), channels))
         self.register_buffer("slope", torch.tensor(0.0))
-        self.register_buffer("radius", torch.tensor(30.0))
+        self.register_buffer("radius", torch.tensor(1.0))
 
+    mean: Tensor
+    axes: Tensor
     slope: Tensor
     radius: Tensor
 
@@ -234,9 +237,17 @@ class LimbHead(nn.Module):
         """Logit [N, 1] of the learned witness."""
         return cast(Tensor, self.out(functional.relu(self.hidden(pooled))))
 
+    def directions(self, pooled: Tensor) -> Tensor:
+        """Both layers' features [N, C], each of length 1: contrast is no matter of kind."""
+        layer3, layer4 = pooled[:, : self.split], pooled[:, self.split :]
+        lengths = [x.square().sum(1, keepdim=True).sqrt() + 1e-6 for x in (layer3, layer4)]
+        return torch.cat([layer3 / lengths[0], layer4 / lengths[1]], 1)
+
     def distance(self, pooled: Tensor) -> Tensor:
-        """Root mean square of the whitened features [N, 1]; about 1 for what is known."""
-        return cast(Tensor, self.whiten(pooled).square().mean(1, keepdim=True).sqrt())
+        """Length [N, 1] of what the subspace of limb radiographs does not explain."""
+        centred = self.directions(pooled) - self.mean
+        outside = centred - (centred @ self.axes.T) @ self.axes
+        return outside.square().sum(1, keepdim=True).sqrt()
 
     def forward(self, layer3: Tensor, layer4: Tensor) -> Tensor:
         """limb_logit [N, 1]: the lower of both witnesses, softly."""

@@ -172,7 +172,7 @@ def fit_heads(
     if not samples:
         samples.extend(every())
     pooled = _pooled(features, len(chosen)).to(network.device)
-    fit_distance(network, pooled)
+    fit_distance(network, pooled[::2])
     history = train_heads(
         network,
         features,
@@ -186,7 +186,7 @@ def fit_heads(
     )
     for epoch, losses in enumerate(history):
         append_csv(out_dir / "heads.csv", {"epoch": epoch, **losses})
-    set_radius(network, pooled)
+    set_radius(network, pooled[1::2])
     save_places(out_dir / "places.npz", chosen, _places(network, features, chosen, size))
     shutil.rmtree(cache)
 
@@ -435,8 +435,8 @@ def measure_distance(
             layer3, layer4 = network.trunk(pixels.contiguous(memory_format=torch.channels_last))
         pooled.append(network.limb.pool(layer3.float(), layer4.float()))
     every = torch.cat(pooled)
-    fit_distance(network, every)
-    set_radius(network, every)
+    fit_distance(network, every[::2])
+    set_radius(network, every[1::2])
 
 
 def _even_odds(radiographs: Sequence[Radiograph]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -144,15 +144,16 @@ def test_a_fracture_counts_less_where_its_region_is_not():
 def test_the_limb_head_refuses_what_is_far_from_every_limb():
     """The distance speaks against a picture even if the learned score is fooled."""
     head = Network(TINY).limb
-    channels = head.whiten.in_features
     with torch.no_grad():
         head.out.bias.fill_(50.0)
-        head.whiten.weight.copy_(torch.eye(head.whiten.out_features, channels))
-        head.whiten.bias.zero_()
-        head.slope.fill_(4.0)
-        head.radius.fill_(2.0)
-        near = head(torch.full((1, TINY.layer3, 2, 2), 1.0), torch.zeros(1, TINY.layer4, 1, 1))
-        far = head(torch.full((1, TINY.layer3, 2, 2), 9.0), torch.zeros(1, TINY.layer4, 1, 1))
+        # Limbs differ in the first channel of layer3 alone.
+        head.axes[0, 0] = 1.0
+        head.slope.fill_(10.0)
+        head.radius.fill_(0.5)
+        known, unknown = torch.zeros(2, 1, TINY.layer3, 2, 2).unbind(0)
+        known[:, 0], unknown[:, 1] = 3.0, 3.0
+        near = head(known, torch.zeros(1, TINY.layer4, 1, 1))
+        far = head(unknown, torch.zeros(1, TINY.layer4, 1, 1))
 
     assert float(near) > 0 > float(far)
 
