@@ -110,7 +110,7 @@ class Node:
         self._database.close()
 
     def wait_until_ready(self, stop: threading.Event) -> bool:
-        """Return True once every part has said that it is there, False if `stop` is set before.
+        """Return True once every part is there and answers, False if `stop` is set before.
 
         Raises
         ------
@@ -158,6 +158,13 @@ class Node:
         except SQLAlchemyError:
             return list(_ANNOUNCED)
         there = {process.kind for process in seen if process.started_at >= self._begun}
+        # These two say that they are there before their sockets are.
+        for kind, host, port in (
+            ("listener", self._settings.dicom_host, self._settings.dicom_port),
+            ("web", self._settings.web_host, self._settings.web_port),
+        ):
+            if kind in there and not _accepts(host, port):
+                there.remove(kind)
         return [kind for kind in _ANNOUNCED if kind not in there]
 
     def _last_words(self, name: str, what: str) -> str:
@@ -190,6 +197,14 @@ def programs(settings: Settings) -> tuple[Program, ...]:
 def reachable(host: str) -> str:
     """An address under which something that listens on `host` is reached from this machine."""
     return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((reachable(host), port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
