@@ -201,8 +201,9 @@ def reachable(host: str) -> str:
 
 def _accepts(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((reachable(host), port), timeout=1.0):
-            return True
+        with socket.create_connection((reachable(host), port), timeout=1.0) as connection:
+            # A connection out of the port that it goes to has met itself, and nobody else.
+            return bool(connection.getsockname() != connection.getpeername())
     except OSError:
         return False
 
